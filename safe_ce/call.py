@@ -1,0 +1,244 @@
+"""Call: the record of one attempted loss call that a diagnosis reads, with what its values show."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from safe_ce import probe
+
+Shape = tuple[int, ...]
+
+DISTINCT = 64
+"""Distinct label values that are told apart."""
+
+COUNTED = 2**25
+"""Labels that are counted one by one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One attempted loss call, or one attempted construction of the loss.
+
+    Attributes:
+        input: What was given as logits; for a construction the first argument.
+        target: What was given as target; for a construction the second argument.
+        weight: Class weights, or None.
+        ignore_index: As native's.
+        reduction: As native's.
+        label_smoothing: As native's.
+        earlier: The shapes of `input` and `target` in the sound calls before this one, oldest first.
+        rejected: Whether native refuses the call.
+        stage: Whether the loss is called or constructed.
+    """
+
+    input: Any
+    target: Any
+    weight: Any = None
+    ignore_index: Any = -100
+    reduction: Any = "mean"
+    label_smoothing: Any = 0.0
+    earlier: tuple[tuple[Shape, Shape], ...] = ()
+    rejected: bool = False
+    stage: Literal["call", "construction"] = "call"
+
+    @cached_property
+    def tensors(self) -> bool:
+        """Whether `input` and `target` are both tensors."""
+        return isinstance(self.input, Tensor) and isinstance(self.target, Tensor)
+
+    @cached_property
+    def shape(self) -> Shape:
+        """The shape of `input`."""
+        return tuple(self.input.shape)
+
+    @cached_property
+    def target_shape(self) -> Shape:
+        """The shape of `target`."""
+        return tuple(self.target.shape)
+
+    @cached_property
+    def same_shape(self) -> bool:
+        """Whether native takes the target for class probabilities."""
+        return self.tensors and self.shape == self.target_shape
+
+    @property
+    def class_dim(self) -> int:
+        """The dimension that native takes for the classes."""
+        return 1 if len(self.shape) > 1 else 0
+
+    @cached_property
+    def classes(self) -> int:
+        """The number of classes as native counts them; 0 where there is no class dimension."""
+        return self.shape[self.class_dim] if self.shape else 0
+
+    @cached_property
+    def ignored(self) -> int | None:
+        """`ignore_index` as a plain int, or None where it is not one."""
+        try:
+            return operator.index(self.ignore_index)
+        except TypeError:
+            return None
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the loss is a mean over the targets."""
+        return self.reduction in ("mean", "elementwise_mean")
+
+    @cached_property
+    def labels(self) -> Labels | None:
+        """What the values of a non-empty, readable, real target show."""
+        if not probe.is_readable(self.target) or not self.target.numel() or self.target.is_complex():
+            return None
+        return Labels(self.target, self.ignored)
+
+    def scores(self, dim: int | None = None) -> Tensor | None:
+        """A sample of the score rows along ``dim`` (the class dimension by default), or None if unreadable."""
+        return _sample(self.input, self.class_dim if dim is None else dim)
+
+    def target_rows(self, dim: int) -> Tensor | None:
+        """A sample of the target's rows along ``dim``, or None if unreadable."""
+        return _sample(self.target, dim)
+
+
+def _sample(tensor: Any, dim: int) -> Tensor | None:
+    if not probe.is_readable(tensor) or not tensor.numel() or tensor.is_complex() or dim >= tensor.ndim:
+        return None
+    with probe.unobserved():
+        return probe.rows(tensor, dim)
+
+
+class Labels:
+    """What the values of a target show. Everything is read where it has to be, a sample elsewhere."""
+
+    def __init__(self, target: Tensor, ignored: int | None) -> None:
+        self._target = target
+        self._ignored = ignored
+
+    @cached_property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and largest value of the whole target; NaN where there is one."""
+        with probe.unobserved():
+            return probe.extremes(self._target)
+
+    @cached_property
+    def _sampled(self) -> Tensor:
+        with probe.unobserved():
+            part = probe.thinned(self._target).reshape(-1)
+            return part.double() if part.is_floating_point() else part.to(torch.int64)
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether every sampled value is a whole number."""
+        with probe.unobserved():
+            part = self._sampled
+            return not part.is_floating_point() or bool((part == part.floor()).all())
+
+    @cached_property
+    def distinct(self) -> tuple[float, ...]:
+        """The distinct values, sorted, `DISTINCT` at most; the bounds are always among them."""
+        with probe.unobserved():
+            found = self._sampled.unique().tolist()
+        low, high = self.bounds
+        if math.isnan(low):
+            return tuple(found[:DISTINCT])
+        kept = sorted({*found[: DISTINCT - 1], low, high})
+        return tuple(int(value) if value == int(value) else value for value in kept if math.isfinite(value))
+
+    @property
+    def few(self) -> bool:
+        """Whether `distinct` holds them all."""
+        return len(self.distinct) < DISTINCT - 1
+
+    @cached_property
+    def kept(self) -> tuple[float, float] | None:
+        """The bounds of the values that are not `ignore_index`, or None where all are."""
+        low, high = self.bounds
+        if self._ignored is None or not low <= self._ignored <= high:
+            return low, high
+        found: tuple[float, float] | None = None
+        with probe.unobserved():
+            for piece in probe.pieces(self._target):
+                part = piece[piece != self._ignored]
+                if part.numel():
+                    smallest, largest = probe.extremes(part)
+                    found = (smallest, largest) if found is None else (min(found[0], smallest), max(found[1], largest))
+        return found
+
+    def fit(self, classes: int) -> bool:
+        """Whether every value is a class id in ``range(classes)`` or `ignore_index`."""
+        if not self.whole:
+            return False
+        return self.kept is None or (self.kept[0] >= 0 and self.kept[1] < classes)
+
+    def share(self, value: float) -> float:
+        """The share of a value among those sampled."""
+        with probe.unobserved():
+            return (self._sampled == value).double().mean().item()
+
+    def bad(self, classes: int) -> Bad:
+        """The values that are neither in ``range(classes)`` nor `ignore_index`."""
+        count, examples, values, read = 0, [], set[int](), 0
+        with probe.unobserved():
+            offset = 0
+            for piece in probe.pieces(self._target):
+                low, high = (bound.item() for bound in torch.aminmax(piece))
+                if low < 0 or high >= classes:
+                    wrong = ((piece < 0) | (piece >= classes)).reshape(-1)
+                    if self._ignored is not None:
+                        wrong &= piece.reshape(-1) != self._ignored
+                    where = wrong.nonzero().reshape(-1)
+                    count += where.numel()
+                    if where.numel():
+                        found = piece.reshape(-1)[where]
+                        if len(values) < DISTINCT:
+                            values.update(int(value) for value in found[:PER_PIECE].unique().tolist())
+                        if len(examples) < 3:
+                            examples += [
+                                (offset + int(at), int(value))
+                                for at, value in zip(where[:3].tolist(), found[:3].tolist(), strict=True)
+                            ]
+                offset += piece.numel()
+                read += piece.numel()
+                if read >= COUNTED and count:
+                    break
+        plain = self._target.is_contiguous()
+        places = tuple((_place(at, self._target.shape), value) for at, value in examples[:3]) if plain else ()
+        return Bad(count, self._target.numel(), tuple(sorted(values)), places)
+
+
+PER_PIECE = 4096
+
+
+@dataclass(frozen=True)
+class Bad:
+    """Label values that no class has: how many of how many, which, and where the first ones are."""
+
+    count: int
+    total: int
+    values: tuple[int, ...]
+    places: tuple[tuple[Shape, int], ...]
+
+
+def _place(flat: int, shape: torch.Size) -> Shape:
+    index = []
+    for size in reversed(shape):
+        index.append(flat % size)
+        flat //= size
+    return tuple(reversed(index))
+
+
+def labels_in_range(call: Call) -> bool:
+    """Whether the class ids of a call that meets the contract are ids that native knows.
+
+    True as well where values cannot be read, and where the target holds probabilities.
+    """
+    if call.same_shape or call.labels is None:
+        return True
+    return call.labels.fit(call.classes)

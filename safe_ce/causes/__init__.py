@@ -1,0 +1,22 @@
+"""The catalogue: every cause, in the order of its codes."""
+
+from __future__ import annotations
+
+from safe_ce.causes import activations, labels, layout, logits, rows, setup, target
+from safe_ce.causes.cause import HEADINGS, Cause
+
+__all__ = ["BY_NAME", "CATALOGUE", "HEADINGS", "Cause"]
+
+CATALOGUE: tuple[Cause, ...] = tuple(
+    sorted(
+        (
+            entry
+            for module in (activations, logits, labels, target, rows, layout, setup)
+            for entry in vars(module).values()
+            if isinstance(entry, Cause)
+        ),
+        key=lambda entry: entry.code,
+    )
+)
+
+BY_NAME: dict[str, Cause] = {entry.name: entry for entry in CATALOGUE}

@@ -1,0 +1,371 @@
+"""SCE207 to SCE214: the target has the shape of class ids, and the wrong dtype or the wrong values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from safe_ce import contract
+from safe_ce.causes.cause import CERTAIN, ERROR, LIKELY, POSSIBLE, WARNING, Match, cause, dtype_name, listed, plural
+from safe_ce.repair import attempt
+
+if TYPE_CHECKING:
+    from safe_ce.call import Bad, Call
+
+VOID = (-100, -1, 255)
+"""Ids that data sets and libraries use for what is not to be counted."""
+
+
+def _has_id_shape(call: Call) -> bool:
+    """Whether the call's shapes are those of logits and class ids, up to stray dimensions of size 1."""
+    if not call.tensors or not call.shape or call.same_shape:
+        return False
+    wanted = contract.index_target_shape(call.shape)
+    return [s for s in call.target_shape if s != 1] == [s for s in wanted if s != 1]
+
+
+def _bad_ids(call: Call) -> Bad | None:
+    """The ids out of range of a rejected call that holds whole-number labels, or None."""
+    labels = call.labels
+    if not call.rejected or labels is None or not _has_id_shape(call) or not call.classes or call.classes == 1:
+        return None
+    if not labels.whole or labels.fit(call.classes):
+        return None
+    found = labels.bad(call.classes)
+    return found if found.count else None
+
+
+def _where(bad: Bad) -> str:
+    """``"7 at [3], 9 at [5]"``, for a note."""
+    return ", ".join(f"{value} at {list(place)}" for place, value in bad.places)
+
+
+@cause("SCE207", "float-index-target", ERROR)
+def float_index_target(call: Call) -> Match | None:
+    """The class ids are stored as floating point.
+
+    What happens
+        RuntimeError: expected target dtype to be Long or Byte, but got Float.
+    Why it is wrong
+        Native tells ids from class probabilities by shape, and ids must be integers: float32 cannot even hold every
+        integer above 16,777,216.
+    Example
+        >>> input = torch.randn(4, 10)
+        >>> target = torch.tensor([3.0, 0.0, 9.0, 1.0])
+    Fix
+        Cast the target to int64, best where it is read: target.long().
+
+        >>> target = target.long()
+    How it is recognised, and when sound calls look alike
+        A floating-point target of the shape of class ids, all of whose values are whole numbers. With fractions it is a
+        regression target (SCE214).
+    """
+    if not call.tensors or not call.rejected or not call.target.is_floating_point() or not _has_id_shape(call):
+        return None
+    labels = call.labels
+    if labels is not None and not labels.whole:
+        return None
+    repaired = attempt(call, "target = target.long()")
+    if repaired is None:
+        return None
+    if labels is None:
+        return Match(
+            LIKELY,
+            f"the class ids are {dtype_name(call.target)}; native wants int64",
+            ("a target of this shape must hold class ids",),
+            "cast the target where it is read: target.long()",
+            fix=repaired.fix,
+            odds=0.6,
+        )
+    low, high = labels.bounds
+    return Match(
+        CERTAIN if repaired.labels_fit else POSSIBLE,
+        f"the class ids are {dtype_name(call.target)}; native wants int64",
+        (f"every value looked at is a whole number, from {low:g} to {high:g}",),
+        "cast the target where it is read: target.long()",
+        fix=repaired.fix,
+        odds=0.8,
+    )
+
+
+@cause("SCE208", "wrong-int-target", ERROR)
+def wrong_int_target(call: Call) -> Match | None:
+    """The class ids are integers of a dtype that native does not take.
+
+    What happens
+        RuntimeError: expected target dtype to be Long or Byte, but got Int.
+    Why it is wrong
+        Class ids are int64. NumPy on Windows makes int32, masks are read as uint8, comparisons make bool. uint8 is
+        taken for targets of one dimension only, and not on every backend.
+    Example
+        >>> input = torch.randn(4, 10)
+        >>> target = torch.tensor([3, 0, 9, 1], dtype=torch.int32)
+    Fix
+        Cast the target to int64: target.long().
+
+        >>> target = target.long()
+    How it is recognised, and when sound calls look alike
+        int8, int16, int32, unsigned or bool ids of the right shape and range. uint8 ids of shape (N,) are sound.
+    """
+    if not call.tensors or not call.rejected or not _has_id_shape(call) or call.input.dtype not in contract.FLOATS:
+        return None
+    dtype = call.target.dtype
+    if dtype is torch.int64 or dtype.is_floating_point or dtype.is_complex:
+        return None
+    repaired = attempt(call, "target = target.long()")
+    if repaired is None:
+        return None
+    rank = contract.index_target_shape(call.shape) == call.target_shape
+    return Match(
+        CERTAIN if repaired.labels_fit is not False and rank else POSSIBLE,
+        f"the class ids are {dtype_name(call.target)}; native wants int64",
+        ("the shapes fit; only the dtype of the target does not",) if rank else (),
+        "cast the target where it is read: target.long()",
+        fix=repaired.fix,
+        odds=0.85,
+    )
+
+
+@cause("SCE209", "labels-start-at-one", ERROR)
+def labels_start_at_one(call: Call) -> Match | None:
+    """The labels run from 1 to C, and native counts from 0.
+
+    What happens
+        IndexError: Target 10 is out of bounds. On CUDA a device-side assert, after which the process is lost.
+    Why it is wrong
+        C classes are numbered 0 to C - 1. Labels from 1 also train every class under its neighbour's number until the
+        largest one turns up.
+    Example
+        >>> input = torch.randn(6, 4)
+        >>> target = torch.tensor([1, 2, 3, 4, 1, 2])
+    Fix
+        Subtract 1 from the labels where they are read, and add it again where predictions are shown.
+
+        >>> target = target - 1
+    How it is recognised, and when sound calls look alike
+        The largest label is C and 0 never occurs. Where 0 does occur the head is one output short (SCE210).
+    """
+    bad = _bad_ids(call)
+    labels = call.labels
+    if bad is None or labels is None or bad.values != (call.classes,):
+        return None
+    kept = labels.kept
+    if kept is None or kept[0] < 1:
+        return None
+    ignores = call.ignored is not None and labels.bounds[0] <= call.ignored <= labels.bounds[1]
+    statement = "target = torch.where(target == ignore_index, target, target - 1)" if ignores else "target = target - 1"
+    repaired = attempt(call, statement, labels="made")
+    return Match(
+        LIKELY,
+        f"the labels run from {kept[0]:g} to {kept[1]:g} and 0 never occurs; {call.classes} classes are numbered 0 to"
+        f" {call.classes - 1}",
+        (
+            f"the largest label is the number of classes, {call.classes}: {_where(bad) or 'out of range'}",
+            f"0 does not occur in {plural(bad.total, 'label')}",
+        ),
+        "subtract 1 from the labels where they are read",
+        fix=None if repaired is None else repaired.statements,
+        odds=0.8,
+        input_marks=(call.class_dim,),
+    )
+
+
+@cause("SCE210", "label-out-of-range", ERROR)
+def label_out_of_range(call: Call) -> Match | None:
+    """A label is not the number of any class.
+
+    What happens
+        IndexError: Target 12 is out of bounds. On CUDA a device-side assert, after which the process is lost.
+    Why it is wrong
+        C outputs have the classes 0 to C - 1. Either the head has too few outputs, or the label is wrong.
+    Example
+        >>> input = torch.randn(6, 10)
+        >>> target = torch.tensor([0, 3, 12, 9, 1, 0])
+    Fix
+        Give the last layer max(label) + 1 outputs, or mend the labels where they are read.
+
+        >>> input = torch.randn(6, 13)
+    How it is recognised, and when sound calls look alike
+        An id below 0 or not below C that is not the ignore_index. Labels that start at 1 (SCE209), void ids (SCE211)
+        and gray values (SCE212) are told apart by their values.
+    """
+    bad = _bad_ids(call)
+    labels = call.labels
+    if bad is None or labels is None or labels.kept is None:
+        return None
+    low, high = (int(bound) for bound in labels.kept)
+    which = f"label {bad.values[0]} is" if len(bad.values) == 1 else f"labels {listed(bad.values)} are"
+    needs = f"labels up to {high} need a head of {high + 1} outputs" if high >= call.classes else ""
+    below = "negative labels have no class: remap them, or make the void one the ignore_index" if low < 0 else ""
+    evidence = [f"{bad.count} of {plural(bad.total, 'label')} out of range"]
+    if bad.places:
+        evidence.append(f"the first: {_where(bad)}")
+    return Match(
+        CERTAIN,
+        f"{which} out of range: the input has {call.classes} classes, 0 to {call.classes - 1}",
+        tuple(evidence),
+        "; ".join(part for part in (needs, below) if part) + "; or mend the labels where they are read",
+        odds=0.4,
+        input_marks=(call.class_dim,),
+    )
+
+
+@cause("SCE211", "ignore-index-mismatch", ERROR)
+def ignore_index_mismatch(call: Call) -> Match | None:
+    """A padding or void id in the target is not the ignore_index in force.
+
+    What happens
+        IndexError: Target -100 (or 255, or -1) is out of bounds; a void id that is also a class number is trained on.
+    Why it is wrong
+        Only one id is ignored, -100 unless another is given, and every other one must be a class.
+    Example
+        >>> input = torch.randn(2, 5, 3, 3)
+        >>> target = torch.tensor([[[0, 1, 255], [4, 2, 255], [0, 0, 255]], [[3, 3, 1], [0, 1, 1], [255, 2, 2]]])
+    Fix
+        Pass the void id as ignore_index to the loss.
+
+        >>> kwargs = dict(ignore_index=255)
+    How it is recognised, and when sound calls look alike
+        Exactly one id is out of range, it is one that data sets use for void (-100, -1, 255), and valid classes occur
+        beside it. A mask of nothing but 0 and 255 is SCE212, and -1 to 1 may be classes of their own (SCE210).
+    """
+    bad = _bad_ids(call)
+    labels = call.labels
+    if bad is None or labels is None or len(bad.values) != 1 or bad.values[0] not in VOID:
+        return None
+    void = bad.values[0]
+    valid = tuple(value for value in labels.distinct if 0 <= value < call.classes)
+    repaired = attempt(call, f"ignore_index = {void}", labels="made")
+    if repaired is None or (not valid and void != -100):
+        return None
+    usual = "what Hugging Face labels use" if void == -100 else "a usual void id"
+    if call.same_shape or (void == 255 and valid == (0,)):
+        confidence, odds = POSSIBLE, 0.5  # a gray mask, more likely
+    else:
+        confidence, odds = LIKELY, 0.85 if void != -1 else 0.75
+    return Match(
+        confidence,
+        f"the target marks what is not to be counted with {void}, and ignore_index is {call.ignore_index}",
+        (
+            f"{bad.count} of {plural(bad.total, 'label')} are {void}, {usual}",
+            f"all others are classes: {listed(valid)}" if valid else f"ignore_index is {call.ignore_index}",
+        ),
+        f"tell the loss: ignore_index={void}",
+        fix=repaired.statements,
+        odds=odds,
+    )
+
+
+@cause("SCE212", "mask-not-class-ids", ERROR)
+def mask_not_class_ids(call: Call) -> Match | None:
+    """The mask holds gray values, 0 and 255 or a palette's, instead of class ids.
+
+    What happens
+        IndexError: Target 255 is out of bounds.
+    Why it is wrong
+        An image file stores shades; the loss wants the number of a class in every pixel.
+    Example
+        >>> input = torch.randn(1, 2, 4, 4)
+        >>> target = torch.tensor([0, 255, 255, 0] * 4).view(1, 4, 4)
+    Fix
+        Map each shade to its class id after reading the mask, and resize masks with nearest-neighbour interpolation, so
+        that no shades arise in between.
+
+        >>> target = (target > 0).long()
+    How it is recognised, and when sound calls look alike
+        Two or more widely spaced values of 0 to 255 that do not fit the classes, in an image; or only 0 and 255. Classes
+        0 to C - 1 beside a single 255 are a mask with a void id (SCE211).
+    """
+    bad = _bad_ids(call)
+    labels = call.labels
+    if bad is None or labels is None or labels.kept is None or not labels.few:
+        return None
+    values = tuple(int(value) for value in labels.distinct if value != call.ignored)
+    if values[0] < 0 or values[-1] > 255 or len(values) < 2:
+        return None
+    two = values[0] == 0 and len(values) == 2 and values[1] in (1 << bits for bits in range(5, 8)) or values == (0, 255)
+    image = len(call.target_shape) >= 3 or (len(call.target_shape) == 2 and min(call.target_shape) > 16)
+    apart = (values[-1] - values[0]) / (len(values) - 1)
+    if not two and not (image and len(bad.values) >= 2 and (apart >= 5 or values[-1] == 255)):
+        return None
+    repaired = attempt(call, "target = (target > 0).long()", labels="made") if len(values) == 2 and values[0] == 0 else None
+    return Match(
+        LIKELY,
+        f"the mask holds gray values, {listed(values)}, not the ids of {call.classes} classes",
+        (
+            f"{plural(len(values), 'distinct value')}, {apart:.0f} apart on average, where ids are next to each other",
+            f"{bad.count} of {plural(bad.total, 'label')} out of range",
+        ),
+        "map each shade to its class id where the mask is read, and resize masks with nearest-neighbour interpolation",
+        fix=None if repaired is None else repaired.statements,
+        odds=0.9,
+    )
+
+
+@cause("SCE213", "all-targets-ignored", WARNING)
+def all_targets_ignored(call: Call) -> Match | None:
+    """Every target is ignored, so the mean is 0 divided by 0.
+
+    What happens
+        The loss is NaN, and the gradient 0. Logged averages become NaN; a GradScaler or a NaN guard may skip the step.
+    Why it is wrong
+        There is nothing to learn from such a batch: a prompt that fills the whole sequence, an image without labels.
+    Example
+        >>> input = torch.randn(4, 10)
+        >>> target = torch.full((4,), -100)
+    Fix
+        Skip such batches, or sum (reduction="sum") and divide by max(number of valid targets, 1).
+
+        >>> kwargs = dict(reduction="sum")
+    How it is recognised, and when sound calls look alike
+        All labels are ignore_index and the reduction is a mean. With "sum" it is 0, and sound.
+    """
+    labels = call.labels
+    if call.rejected or labels is None or call.same_shape or not call.averaged or call.ignored is None:
+        return None
+    if labels.bounds != (call.ignored, call.ignored):
+        return None
+    return Match(
+        CERTAIN,
+        f"every target is ignored ({call.ignored}): the mean over none of them is NaN",
+        (f"all {call.target.numel()} targets are {call.ignored}, the ignore_index",),
+        'skip the batch, or use reduction="sum" and divide by max(number of valid targets, 1)',
+        fix='reduction = "sum"',
+        odds=0.8,
+    )
+
+
+@cause("SCE214", "regression-target", ERROR)
+def regression_target(call: Call) -> Match | None:
+    """The targets are real numbers, not classes.
+
+    What happens
+        RuntimeError: expected target dtype to be Long or Byte, but got Float.
+    Why it is wrong
+        Prices, ratings and temperatures are points on a line; cross-entropy picks one of several classes.
+    Example
+        >>> input = torch.randn(4, 2)
+        >>> target = torch.tensor([5.0, 3.8, 2.6, 4.25])
+    Fix
+        Give the model one output and use a regression loss, nn.MSELoss or nn.L1Loss; or cut the range into classes.
+
+        >>> target = torch.tensor([1, 1, 0, 1])
+    How it is recognised, and when sound calls look alike
+        A floating-point target of the shape of class ids that has fractions. Whole numbers are ids in the wrong dtype
+        (SCE207), and floats of the input's own shape are class probabilities.
+    """
+    labels = call.labels
+    if not call.rejected or labels is None or not isinstance(call.target, Tensor) or labels.whole:
+        return None
+    if not call.target.is_floating_point() or not _has_id_shape(call):
+        return None
+    low, high = labels.bounds
+    return Match(
+        LIKELY,
+        f"the target holds real numbers, from {low:g} to {high:g}, not class ids",
+        (f"values with fractions: {listed(tuple(f'{v:g}' for v in labels.distinct if v != int(v)), 4)}",),
+        "for real-valued targets use a regression loss such as nn.MSELoss; for classes pass integer ids",
+        odds=0.7,
+    )

@@ -1,0 +1,492 @@
+"""SCE105 to SCE112: what was passed as logits is something else, or has the wrong shape, dtype or values."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from safe_ce import contract, probe
+from safe_ce.call import labels_in_range
+from safe_ce.causes.cause import (
+    CERTAIN,
+    ERROR,
+    LIKELY,
+    WARNING,
+    Match,
+    cause,
+    described,
+    dtype_name,
+    plural,
+)
+from safe_ce.repair import attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from safe_ce.call import Call
+
+
+@cause("SCE105", "class-ids-as-logits", ERROR)
+def class_ids_as_logits(call: Call) -> Match | None:
+    """Predicted class ids, as argmax gives them, were passed instead of the scores.
+
+    What happens
+        Integer ids raise a dtype error. Ids cast to float, of the target's own shape, are taken for one row of scores
+        and give a number.
+    Why it is wrong
+        The loss needs a score for every class. argmax also cuts the gradient: nothing can be learned through it.
+    Example
+        >>> input = torch.randn(6, 3).argmax(dim=1)
+        >>> target = torch.tensor([2, 0, 1, 1, 0, 2])
+    Fix
+        Pass the model's scores, of shape (N, C), and keep argmax for the accuracy.
+
+        >>> input = torch.randn(6, 3)
+    How it is recognised, and when sound calls look alike
+        The input has the target's shape (or a trailing dimension of size 1) and holds small whole numbers without a
+        graph, while the target holds class ids. Integer scores of shape (N, C) are SCE109.
+    """
+    input, target = call.input, call.target
+    if not call.tensors or input.is_complex() or input.requires_grad or not call.shape:
+        return None
+    squeezed = call.shape[:-1] if call.shape[-1] == 1 and len(call.shape) > 1 else call.shape
+    wanted = call.target_shape[:-1] if call.target_shape[-1:] == (1,) and len(call.target_shape) > 1 else None
+    if squeezed not in (call.target_shape, wanted) and not _ids_against_probabilities(call):
+        return None
+    if input.dtype is torch.bool or input.numel() < 2:
+        return None
+    if input.is_floating_point():
+        rows = call.scores(len(call.shape) - 1)
+        if rows is None or call.labels is None or not call.labels.whole:
+            return None
+        with probe.unobserved():
+            if not bool(((rows == rows.floor()) & (rows >= 0)).all()) or not bool((rows != rows.flatten()[0]).any()):
+                return None
+        if call.same_shape and len(call.shape) > 1:
+            return None  # scores that happen to be whole, against class probabilities
+        kept = call.labels.kept
+        if kept is None or kept[0] < 0 or (not call.rejected and kept[1] < 2):
+            return None
+    elif call.same_shape and target.is_floating_point() and call.labels is not None and not call.labels.whole:
+        return None
+    return Match(
+        CERTAIN if not input.is_floating_point() else LIKELY,
+        f"the input holds one {dtype_name(input)} per target, as argmax gives, not a score per class",
+        (
+            "every value of the input is a whole number, and it carries no gradient",
+            f"scores for targets of shape {call.target_shape} have one dimension more, for the classes",
+        ),
+        "pass the model's scores, before argmax: one per class for every target",
+        odds=0.9,
+    )
+
+
+def _ids_against_probabilities(call: Call) -> bool:
+    return (
+        not call.input.is_floating_point()
+        and call.target.is_floating_point()
+        and len(call.target_shape) == len(call.shape) + 1
+        and call.target_shape[0] == call.shape[0]
+        and call.labels is not None
+        and call.labels.distinct == (0, 1)
+    )
+
+
+@cause("SCE106", "single-logit", ERROR)
+def single_logit(call: Call) -> Match | None:
+    """There is one class, so the loss is 0 whatever the weights.
+
+    What happens
+        Softmax over a single class is 1: the loss is exactly 0 and so is every gradient. Labels other than 0 raise.
+    Why it is wrong
+        Nothing is learned. A model with one output answers a yes-or-no question, which is another loss's job.
+    Example
+        >>> input = torch.randn(4, 1)
+        >>> target = torch.tensor([0, 0, 0, 0])
+    Fix
+        Keep the one output and use nn.BCEWithLogitsLoss with float labels, or give the model two outputs.
+
+        >>> input = torch.randn(4, 2)
+    How it is recognised, and when sound calls look alike
+        The size of the class dimension is 1. No sound call has that.
+    """
+    if not call.tensors or call.classes != 1:
+        return None
+    if call.rejected and call.target_shape not in (call.shape, contract.index_target_shape(call.shape)):
+        return None
+    labels = call.labels
+    real = labels is not None and call.target.is_floating_point() and not labels.whole
+    help = (
+        "for real-valued targets use a regression loss such as nn.MSELoss"
+        if real
+        else "use nn.BCEWithLogitsLoss with float labels of the input's shape, or give the model two outputs"
+    )
+    return Match(
+        CERTAIN,
+        "the input has a single class: the loss is 0 and so is its gradient, whatever the model learns",
+        (f"the class dimension, dim {call.class_dim}, has size 1", "softmax over one class is always 1"),
+        help,
+        odds=0.5 if real else 0.95,
+        input_marks=(call.class_dim,),
+    )
+
+
+@cause("SCE107", "output-not-tensor", ERROR)
+def output_not_tensor(call: Call) -> Match | None:
+    """The model returned a tuple, a dict or an output object, and the whole of it was passed as logits.
+
+    What happens
+        TypeError: argument 'input' must be Tensor, not tuple (or dict, or SequenceClassifierOutput ...).
+    Why it is wrong
+        The loss needs the one tensor of scores inside.
+    Example
+        >>> input = {"out": torch.randn(2, 5, 8, 8), "aux": torch.randn(2, 5, 8, 8)}
+        >>> target = torch.zeros(2, 8, 8, dtype=torch.int64)
+    Fix
+        Pick the scores out of the output: output.logits, output["out"] or output[0].
+
+        >>> input = input["out"]
+    How it is recognised, and when sound calls look alike
+        The input is not a tensor. The member that, by name and shape, goes with the target is the one suggested.
+        Objects that implement __torch_function__ are not touched.
+    """
+    if isinstance(call.input, Tensor) or call.stage == "construction":
+        return None
+    kind = described(call.input)
+    found = next(_fitting_members(call), None)
+    if found is None:
+        return Match(
+            CERTAIN,
+            f"the input is {kind}, not a tensor of scores",
+            ("a model or function without a return statement gives None",) if call.input is None else (),
+            "pass the tensor of scores that the model computes",
+            odds=0.95,
+        )
+    source, member = found
+    return Match(
+        CERTAIN,
+        f"the input is {kind}, not a tensor of scores; {source} is likely the logits",
+        (f"{source} has shape {tuple(member.shape)}, which goes with the target",),
+        f"pass {source}",
+        fix=f"input = {source}",
+        odds=0.95,
+    )
+
+
+PREFERRED = ("logits", "out", "output", "outputs", "pred_logits", "cls_logits", "prediction_logits", "scores", "pred")
+
+
+def _members(value: Any, source: str = "input", depth: int = 2) -> Iterator[tuple[str, Any]]:
+    """The tensors inside an output, with the expression that picks each one."""
+    if isinstance(value, Tensor):
+        yield source, value
+    elif depth:
+        fields = _fields(value)
+        names = [name for name in PREFERRED if name in fields] + [name for name in fields if name not in PREFERRED]
+        for name in names:
+            pick = f"[{name!r}]" if not isinstance(name, str) or _is_mapping_only(value, name) else f".{name}"
+            yield from _members(fields[name], source + pick, depth - 1)
+
+
+def _fields(value: Any) -> dict[Any, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "_asdict"):
+        return dict(value._asdict())
+    if isinstance(value, (tuple, list)):
+        return dict(enumerate(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return dict(vars(value)) if hasattr(value, "__dict__") else {}
+
+
+def _is_mapping_only(value: Any, name: str) -> bool:
+    return isinstance(value, Mapping) and not hasattr(value, name)
+
+
+def _fitting_members(call: Call) -> Iterator[tuple[str, Tensor]]:
+    """The tensors inside the input that native accepts as logits for the target, by likelihood."""
+    value, members = call.input, list(_members(call.input))
+    if type(value).__module__ == "numpy" and hasattr(value, "__array__") and value.dtype.kind in "fiu":
+        members = [("torch.as_tensor(input)", torch.as_tensor(value))]
+    elif isinstance(value, (list, tuple)) and value and all(isinstance(item, Tensor) for item in value):
+        if len({item.shape for item in value}) == 1:
+            members.append(("torch.stack(list(input))", torch.stack(list(value))))
+    for source, member in members:
+        candidate = dataclasses.replace(call, input=member, rejected=False)
+        if contract.broken_clause(candidate) is None and labels_in_range(candidate):
+            yield source, member
+
+
+@cause("SCE108", "logits-not-finite", WARNING)
+def logits_not_finite(call: Call) -> Match | None:
+    """The logits hold NaN or an infinity where it reaches the loss.
+
+    What happens
+        The loss is NaN or inf; or it is finite, because the NaN is in an ignored row, and the gradient is NaN.
+    Why it is wrong
+        One such step turns every weight of the model into NaN.
+    Example
+        >>> input = torch.tensor([[0.5, float("nan"), 1.0], [0.1, 0.2, 0.3]])
+        >>> target = torch.tensor([0, 2])
+    Fix
+        Find where the first NaN or inf arises, with torch.autograd.set_detect_anomaly(True): a division by 0, a log of
+        0, too large a learning rate, or float16 scores beyond 65504 (train in bfloat16, or with a GradScaler).
+
+        >>> input = torch.tensor([[0.5, 0.4, 1.0], [0.1, 0.2, 0.3]])
+    How it is recognised, and when sound calls look alike
+        NaN anywhere, +inf anywhere, or -inf at the very class that is the target. -inf at other classes is how classes
+        are masked out, and sound; with label smoothing it makes the loss infinite, and with class probabilities NaN.
+    """
+    input = call.input
+    if call.rejected or not call.tensors or not probe.is_readable(input) or not input.numel():
+        return None
+    with probe.unobserved():
+        found = _not_finite(call)
+    if found is None:
+        return None
+    what, evidence = found
+    if input.dtype is torch.float16 and "inf" in what:
+        evidence += ("float16 ends at 65504",)
+    return Match(
+        CERTAIN,
+        f"the input holds {what}",
+        evidence,
+        "find its origin with torch.autograd.set_detect_anomaly(True)"
+        + ("; train in bfloat16, or with a GradScaler" if input.dtype is torch.float16 else ""),
+        odds=0.9,
+    )
+
+
+def _not_finite(call: Call) -> tuple[str, tuple[str, ...]] | None:
+    input: Tensor = call.input
+    nan = positive = negative = 0
+    for piece in probe.pieces(input):
+        if bool(piece.isfinite().all()):
+            continue
+        nan += int(piece.isnan().sum())
+        positive += int(piece.isposinf().sum())
+        negative += int(piece.isneginf().sum())
+    total = plural(input.numel(), "score")
+    if nan:
+        return "NaN", (f"{nan} of {total} are NaN",)
+    if positive:
+        return "+inf, which makes the loss NaN", (f"{positive} of {total} are +inf",)
+    if not negative:
+        return None
+    masked = (f"{negative} of {total} are -inf", "masking classes with -inf is sound for class ids alone")
+    if call.label_smoothing > 0:
+        return "-inf, which label smoothing turns into an infinite loss", masked
+    if call.same_shape:
+        return "-inf, which class probabilities turn into NaN (0 times -inf)", masked
+    at_target = _masked_targets(call)
+    if at_target:
+        counted = plural(at_target, "target")
+        return "-inf at the very class that is the target", (f"{counted} point at a class whose score is -inf",)
+    return None
+
+
+def _masked_targets(call: Call) -> int:
+    """How many class ids, in a bounded part of a sound call, point at a score of -inf."""
+    input, target = call.input, call.target
+    if input.ndim == 1:
+        input, target = input[None], target.reshape(1)
+    if input.numel() > 64 * probe.PIECE:  # a part of the batch is enough to know
+        keep = max(1, input.shape[0] * 64 * probe.PIECE // input.numel())
+        input, target = input[:keep], target[:keep]
+    kept = (target >= 0) & (target < input.shape[1]) & (target != call.ignored)
+    chosen = input.gather(1, torch.where(kept, target, 0).long().unsqueeze(1)).squeeze(1)
+    return int((kept & chosen.isneginf()).sum())
+
+
+@cause("SCE109", "logits-wrong-dtype", ERROR)
+def logits_wrong_dtype(call: Call) -> Match | None:
+    """The scores are integers, booleans or complex numbers.
+
+    What happens
+        NotImplementedError: "log_softmax_lastdim_kernel_impl" not implemented for 'Long'.
+    Why it is wrong
+        The loss differentiates through the scores, and only floating point can be differentiated. A cast to an integer
+        cuts the gradient and throws the fractions away.
+    Example
+        >>> input = torch.tensor([[1, 5, 2], [4, 0, 0]])
+        >>> target = torch.tensor([1, 0])
+    Fix
+        Remove the cast on the scores; it was likely meant for the target, which wants .long().
+
+        >>> input = torch.tensor([[1.0, 5.0, 2.0], [4.0, 0.0, 0.0]])
+    How it is recognised, and when sound calls look alike
+        The dtype of the input is not floating point, and its shape is that of scores. Integers of the target's own
+        shape are predicted ids (SCE105); a swapped pair of arguments is SCE311.
+    """
+    if not call.tensors or not call.rejected or call.input.dtype in contract.FLOATS:
+        return None
+    cast = "input.real" if call.input.is_complex() else "input.float()"
+    repaired = attempt(call, f"input = {cast}")
+    if repaired is None:
+        return None
+    return Match(
+        CERTAIN,
+        f"the input is {dtype_name(call.input)}; scores must be floating point",
+        (f"native takes scores of {', '.join(str(d).removeprefix('torch.') for d in contract.FLOATS)}",),
+        "remove the cast on the scores, and let the model's own floats through",
+        fix=repaired.fix,
+        odds=0.7,
+    )
+
+
+@cause("SCE110", "logits-extra-dim", ERROR)
+def logits_extra_dim(call: Call) -> Match | None:
+    """The logits have a stray dimension of size 1.
+
+    What happens
+        A shape error: native takes the dimension for a spatial one and wants a target that has it too.
+    Why it is wrong
+        (N, C, 1, 1), as a global pooling leaves it, is an image of one pixel per sample.
+    Example
+        >>> input = torch.randn(4, 10, 1, 1)
+        >>> target = torch.tensor([3, 0, 9, 1])
+    Fix
+        Remove the dimension: input.flatten(1) after a pooling, input.squeeze(dim) elsewhere.
+
+        >>> input = input.flatten(1)
+    How it is recognised, and when sound calls look alike
+        Without one or more dimensions of size 1 the call meets native's contract.
+    """
+    if not call.tensors or not call.rejected:
+        return None
+    for dims in _removable(call.shape):
+        remaining = tuple(size for dim, size in enumerate(call.shape) if dim not in dims)
+        trailing = dims == tuple(range(2, len(call.shape)))
+        statement = "input = input.flatten(1)" if trailing else f"input = input.squeeze({_dims_source(dims)})"
+        repaired = attempt(call, statement)
+        if repaired is None or len(remaining) < 2:
+            continue
+        one = "a stray dimension" if len(dims) == 1 else "stray dimensions"
+        return Match(
+            CERTAIN if repaired.labels_fit else LIKELY,
+            f"the logits have {one} of size 1: {call.shape} instead of {remaining}",
+            (f"without it, {remaining} goes with a target of shape {contract.index_target_shape(remaining)}",),
+            "remove it: " + ("flatten what the pooling leaves" if trailing else "squeeze it by its number"),
+            fix=repaired.fix,
+            odds=0.8,
+            input_marks=dims,
+        )
+    return None
+
+
+def _removable(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Sets of dimensions of size 1 that could be stray: trailing ones first, then single ones, then all."""
+    ones = tuple(dim for dim, size in enumerate(shape) if size == 1)
+    trailing = tuple(dim for dim in ones if dim >= 2 and all(size == 1 for size in shape[dim:]))
+    yield from dict.fromkeys(dims for dims in (trailing, *((dim,) for dim in ones), ones[1:], ones) if dims)
+
+
+def _dims_source(dims: tuple[int, ...]) -> str:
+    return str(dims[0]) if len(dims) == 1 else str(dims)
+
+
+@cause("SCE111", "logits-missing-batch-dim", ERROR)
+def logits_missing_batch_dim(call: Call) -> Match | None:
+    """The logits have lost their batch dimension.
+
+    What happens
+        A shape error; (C,) against (1,) runs forward on recent releases of torch and fails in backward.
+    Why it is wrong
+        squeeze() without a dimension removes the batch when it holds one sample; a leftover [0] takes one sample of it.
+    Example
+        >>> input = torch.randn(1, 10).squeeze()
+        >>> target = torch.tensor([3])
+    Fix
+        Name the dimension: squeeze(1), never squeeze(); and index no batch with [0].
+
+        >>> input = input.unsqueeze(0)
+    How it is recognised, and when sound calls look alike
+        With unsqueeze(0) the call meets the contract; or a target of several samples stands against the scores of one,
+        and holds ids of its classes. An unbatched call, (C,) against a 0-d target, is sound.
+    """
+    if not call.tensors or not call.shape or call.input.dtype not in contract.FLOATS or call.same_shape:
+        return None
+    if not call.rejected:
+        if len(call.shape) != 1 or call.target_shape != (1,):
+            return None
+    elif call.shape[0] == 1 or len(call.target_shape) != len(call.shape) or call.target_shape[1:] != call.shape[1:]:
+        return None
+    repaired = attempt(call, "input = input.unsqueeze(0)")
+    count = call.target_shape[0]
+    if repaired is None:
+        if not count or call.labels is None or not call.labels.fit(call.shape[0]):
+            return None
+        if len(call.shape) > 1 and call.labels.fit(call.shape[1]) and call.shape[0] < 3:
+            return None
+        return Match(
+            LIKELY,
+            f"the logits are those of one sample, {call.shape}, against the targets of {count}",
+            (f"the target holds ids below {call.shape[0]}, the size of the input's first dimension",),
+            "pass the scores of the whole batch: look for a leftover [0], or a loop over the batch",
+            odds=0.7,
+            input_marks=(0,),
+            target_marks=(0,),
+        )
+    return Match(
+        CERTAIN if repaired.labels_fit else LIKELY,
+        f"the logits have no batch dimension: {call.shape} against a target of {plural(count, 'sample')}",
+        (f"with a batch dimension they are {(1, *call.shape)}",),
+        "keep the batch dimension: squeeze(1) rather than squeeze(), and no [0] on a batch",
+        fix=repaired.fix,
+        odds=0.8,
+        input_marks=(0,),
+    )
+
+
+@cause("SCE112", "half-reduction-overflow", WARNING)
+def half_reduction_overflow(call: Call) -> Match | None:
+    """float16 cannot count this many targets, or hold the sum of their losses.
+
+    What happens
+        On the CPU, a mean over more than 65504 targets is 0 with a zero gradient, and a sum beyond 65504 is inf.
+    Why it is wrong
+        The loss is computed in the dtype of the logits, and float16 ends at 65504.
+    Example
+        >>> input = torch.zeros(70000, 2, dtype=torch.float16)
+        >>> target = torch.zeros(70000, dtype=torch.int64)
+    Fix
+        Compute the loss in float32: pass input.float().
+
+        >>> input = input.float()
+    How it is recognised, and when sound calls look alike
+        float16 logits on the CPU outside autocast, with a mean over more than 65504 targets, or with a sum that a
+        sample of the targets shows to be too large. On an accelerator the sums are kept in float32.
+    """
+    input = call.input
+    if call.rejected or not call.tensors or input.dtype is not torch.float16 or input.device.type != "cpu":
+        return None
+    if torch.is_autocast_enabled("cpu") or call.reduction == "none" or not call.classes:
+        return None
+    count = input.numel() // call.classes
+    if count <= 65504 and call.averaged:
+        return None
+    if call.averaged:
+        outcome = f"the mean over {count} targets is 0: float16 ends at 65504"
+    else:
+        rows = call.scores()
+        if rows is None:
+            return None
+        with probe.unobserved():
+            typical = (rows.logsumexp(1) - rows.mean(1)).mean().item()
+        if not math.isfinite(typical) or typical * count < 2 * 65504:
+            return None
+        outcome = f"the sum over {count} targets overflows: float16 ends at 65504"
+    return Match(
+        LIKELY,
+        outcome,
+        (f"a loss of float16 logits on the CPU is reduced in float16, over {count} targets here",),
+        "compute the loss in float32",
+        fix="input = input.float()",
+        odds=0.9,
+    )

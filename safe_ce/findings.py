@@ -1,0 +1,138 @@
+"""What a diagnosis says: findings, and the error and the warning that carry them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Severity(StrEnum):
+    """How bad the mistake is.
+
+    ``error``: native raises, or its number means nothing whatever the intent.
+    ``warning``: native computes what it was asked, and it is very likely not what was meant.
+    """
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Confidence(StrEnum):
+    """How sure a finding is.
+
+    ``certain``: proved by shapes, values or the autograd graph.
+    ``likely``: no sound call looks like this, or nearly none.
+    ``possible``: it fits, but sound calls look like this too; never raised on a call that native accepts.
+    """
+
+    CERTAIN = "certain"
+    LIKELY = "likely"
+    POSSIBLE = "possible"
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One argument as the report shows it: its name, what it is, its shape and the dimensions at fault."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...] | None
+    marks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One catalogued mistake that fits one call. It holds text and shapes, never a tensor.
+
+    Attributes:
+        code: The catalogue's code, ``"SCE101"``. Codes never change meaning.
+        cause: The mistake's name, ``"softmax-applied"``.
+        severity: ``"error"`` or ``"warning"`` (see :class:`Severity`).
+        confidence: ``"certain"``, ``"likely"`` or ``"possible"`` (see :class:`Confidence`).
+        summary: The fact in one line, with this call's own numbers.
+        evidence: What was observed, a sentence each.
+        help: What to change, as prose.
+        fix: Python statements that assign ``input``, ``target``, ``weight`` or an option and so mend this
+            very call, or None where the tensors alone cannot be mended.
+        blame: The line that made the mistake, where a trail was recorded. Always None in this release.
+        title: The mistake in general words, the same at every step of a run.
+        remedy: The catalogue's advice in general words, the same at every step of a run.
+        operands: The call's arguments as the report shows them.
+
+    ``str(finding)`` is the full report.
+    """
+
+    code: str
+    cause: str
+    severity: Severity
+    confidence: Confidence
+    summary: str
+    evidence: tuple[str, ...]
+    help: str
+    fix: str | None
+    blame: None = None
+    title: str = ""
+    remedy: str = ""
+    operands: tuple[Operand, ...] = ()
+
+    def __str__(self) -> str:
+        from safe_ce.report import render
+
+        return render((self,))
+
+
+class SafeCrossEntropyError(ValueError, IndexError, TypeError, NotImplementedError):
+    """A cross-entropy call that is broken, or whose number means nothing; its text is the report.
+
+    It derives from ValueError, IndexError, TypeError and NotImplementedError (and so from RuntimeError), the
+    classes that native raises, so that ``except`` clauses written for native keep working.
+
+    Attributes:
+        findings: What was found, best first.
+        cause: The name of the first finding's cause.
+        native: The class and first line of what native raises for the same call, or None where it is silent.
+    """
+
+    def __init__(self, findings: tuple[Finding, ...], native: str | None = None) -> None:
+        from safe_ce.report import render
+
+        super().__init__(render(findings, native))
+        self.findings = findings
+        self.native = native
+
+    @property
+    def cause(self) -> str:
+        return self.findings[0].cause
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.findings, self.native)
+
+
+class SafeCrossEntropyWarning(UserWarning):
+    """A finding that does not stop the call.
+
+    Its text carries no number of the call, so that it is the same at every step and Python's filters show it
+    once; ``.finding`` has this call's own numbers.
+    """
+
+    def __init__(self, finding: Finding) -> None:
+        from safe_ce.report import headline
+
+        super().__init__(headline(finding))
+        self.finding = finding
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.finding,)
+
+
+# The public name is what a traceback should show.
+for _public in (Severity, Confidence, Finding, SafeCrossEntropyError, SafeCrossEntropyWarning):
+    _public.__module__ = "safe_ce"
+del _public
+
+if TYPE_CHECKING:
+    OnFinding = Callable[[Finding], object]

@@ -1,0 +1,253 @@
+"""The drop-in faces: SafeCrossEntropyLoss for nn.CrossEntropyLoss, cross_entropy for F.cross_entropy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from typing_extensions import override
+
+from safe_ce import guard, modes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from safe_ce.findings import Finding
+    from safe_ce.modes import Mode
+
+
+class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
+    """`torch.nn.CrossEntropyLoss` that names the likely cause of a mistaken call.
+
+    A sound call returns native's own loss, bit for bit. A mistaken one raises `SafeCrossEntropyError`, or warns,
+    depending on the mode, with the cause, the evidence and the fix.
+
+    Args:
+        weight: Class weights, ``(C)``, of the logits' dtype.
+        size_average: Deprecated, as in native.
+        ignore_index: The class id that is not counted; only for targets that hold class ids.
+        reduce: Deprecated, as in native.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        label_smoothing: From 0 to under 1.
+        mode: ``"strict"``, ``"default"``, ``"warn"`` or ``"off"`` for this loss; None takes the mode in force
+            (see `safe_ce.mode`).
+        ignore: Names or codes of causes that are not to be reported.
+        on_finding: Called with every `Finding`, for metrics and logs.
+
+    Shapes and dtypes of a call are native's: ``input`` ``(C)``, ``(N, C)`` or ``(N, C, d1, ...)``, floating point;
+    ``target`` either int64 class ids of shape ``()``, ``(N)`` or ``(N, d1, ...)``, or class probabilities of the
+    input's own shape. See https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html.
+
+    Raises:
+        SafeCrossEntropyError: A call, or these arguments, are broken; in strict mode also for findings of severity
+            warning. It is a ValueError, IndexError, TypeError, NotImplementedError and RuntimeError, as native's are.
+        ValueError: ``mode`` is no mode, or ``ignore`` names no cause.
+
+    Example:
+        >>> import torch
+        >>> from safe_ce import SafeCrossEntropyLoss
+        >>> criterion = SafeCrossEntropyLoss()
+        >>> loss = criterion(torch.randn(4, 10, requires_grad=True), torch.tensor([3, 0, 9, 1]))
+        >>> loss.backward()
+    """
+
+    # Defaults on the class: a native instance's state is a valid state of this one.
+    mode: Mode | None = None
+    ignore: tuple[str, ...] = ()
+    on_finding: Callable[[Finding], object] | None = None
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: Any = None,
+        ignore_index: int = -100,
+        reduce: Any = None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+        *,
+        mode: Mode | None = None,
+        ignore: Iterable[str] = (),
+        on_finding: Callable[[Finding], object] | None = None,
+    ) -> None:
+        own = None if mode is None else modes.checked(mode)
+        ignored = _checked_causes(ignore)
+        in_force = modes.in_force(own)
+        # The deprecated arguments override `reduction`, whatever it is.
+        options = (ignore_index, reduction if size_average is None and reduce is None else "mean", label_smoothing)
+        try:
+            super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
+        except Exception as error:
+            if in_force != "off":
+                _check_construction(in_force, ignored, on_finding, weight, size_average, options, error)
+            raise
+        if in_force != "off":
+            _check_construction(in_force, ignored, on_finding, weight, size_average, options, None)
+        if own is not None:
+            self.mode = own
+        if ignored:
+            self.ignore = ignored
+        if on_finding is not None:
+            self.on_finding = on_finding
+
+    @override
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        if torch.jit.is_scripting():
+            return F.cross_entropy(
+                input,
+                target,
+                weight=self.weight,
+                ignore_index=self.ignore_index,
+                reduction=self.reduction,
+                label_smoothing=self.label_smoothing,
+            )
+        return self._guarded(input, target)
+
+    @torch.jit.unused
+    def _guarded(self, input: Tensor, target: Tensor) -> Tensor:
+        options = (self.weight, self.ignore_index, self.reduction, self.label_smoothing)
+        if torch.compiler.is_compiling():
+            return _native(input, target, *options)
+        mode = modes.in_force(self.mode)
+        if mode == "off":
+            return _native(input, target, *options)
+        memory = self.__dict__.get("_memory")
+        if memory is None:
+            memory = self.__dict__["_memory"] = guard.Memory()
+        return guard.guarded(memory, mode, self.ignore, self.on_finding, input, target, *options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What it remembers of its calls belongs to this run, not to a checkpoint or a copy.
+        return {name: value for name, value in self.__dict__.items() if name != "_memory"}
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    *,
+    mode: Mode | None = None,
+    ignore: Iterable[str] = (),
+    on_finding: Callable[[Finding], object] | None = None,
+) -> Tensor:
+    """`torch.nn.functional.cross_entropy` that names the likely cause of a mistaken call.
+
+    Args:
+        input: The logits: ``(C)``, ``(N, C)`` or ``(N, C, d1, ...)``, floating point.
+        target: int64 class ids, ``()``, ``(N)`` or ``(N, d1, ...)``; or class probabilities of the input's shape.
+        weight: Class weights, ``(C)``, of the logits' dtype.
+        size_average: Deprecated, as in native.
+        ignore_index: The class id that is not counted.
+        reduce: Deprecated, as in native.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        label_smoothing: From 0 to under 1.
+        mode: As of `SafeCrossEntropyLoss`.
+        ignore: As of `SafeCrossEntropyLoss`.
+        on_finding: As of `SafeCrossEntropyLoss`.
+
+    Returns:
+        Native's own loss.
+
+    Raises:
+        SafeCrossEntropyError: As of `SafeCrossEntropyLoss`.
+
+    Example:
+        >>> import torch, safe_ce
+        >>> loss = safe_ce.cross_entropy(torch.randn(4, 10), torch.tensor([3, 0, 9, 1]))
+    """
+    if size_average is not None or reduce is not None:
+        reduction = nn._reduction.legacy_get_string(size_average, reduce)
+    if torch.compiler.is_compiling():
+        return _native(input, target, weight, ignore_index, reduction, label_smoothing)
+    in_force = modes.in_force(None if mode is None else modes.checked(mode))
+    if in_force == "off":
+        return _native(input, target, weight, ignore_index, reduction, label_smoothing)
+    ignored = _checked_causes(ignore) if ignore else ()
+    return guard.guarded(
+        _MEMORY,
+        in_force,
+        ignored,
+        on_finding,
+        input,
+        target,
+        weight,
+        ignore_index,
+        reduction,
+        label_smoothing,
+    )
+
+
+_MEMORY = guard.Memory()
+"""What `cross_entropy` remembers, of all its callers together."""
+
+
+def _native(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+) -> Tensor:
+    return F.cross_entropy(
+        input,
+        target,
+        weight=weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+    )
+
+
+def _checked_causes(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of the causes that are given by name or code; a ValueError lists the valid ones."""
+    if not names:
+        return ()
+    if isinstance(names, str):
+        raise ValueError(f"ignore must be a collection of cause names or codes, such as ({names!r},)")
+    from safe_ce.causes import CATALOGUE
+
+    known = {key: entry.name for entry in CATALOGUE for key in (entry.name, entry.code)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        valid = ", ".join(f"{entry.code} {entry.name}" for entry in CATALOGUE)
+        raise ValueError(f"ignore names no cause: {', '.join(map(repr, unknown))}; the causes are {valid}")
+    return tuple(known[name] for name in names)
+
+
+def _check_construction(
+    mode: Mode,
+    ignored: tuple[str, ...],
+    on_finding: Callable[[Finding], object] | None,
+    weight: Any,
+    size_average: Any,
+    options: tuple[Any, Any, Any],
+    error: Exception | None,
+) -> None:
+    """Raise or warn for arguments of the constructor that no call can be sound with."""
+    ignore_index, reduction, label_smoothing = options
+    if error is None and weight is None and not isinstance(size_average, Tensor) and type(ignore_index) is int:
+        plain = type(label_smoothing) is float and 0.0 <= label_smoothing < 1.0
+        if plain and reduction in ("mean", "sum", "none"):
+            return
+    if torch.compiler.is_compiling():
+        return
+    from safe_ce import verdict
+    from safe_ce.call import Call
+
+    called = isinstance(size_average, Tensor)
+    record = Call(
+        input=weight if called else None,
+        target=size_average if called else None,
+        weight=None if called else weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+        stage="construction",
+    )
+    verdict.of_construction(mode, ignored, on_finding, record, error)

@@ -1,0 +1,79 @@
+"""The four modes, and where the one in force comes from."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Literal, cast, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Mode = Literal["strict", "default", "warn", "off"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+VARIABLE = "SAFE_CE_MODE"
+
+
+def checked(name: object, origin: str = "mode") -> Mode:
+    """Return ``name`` if it is a mode, else raise a ValueError that lists the valid ones."""
+    if name not in MODES:
+        valid = ", ".join(repr(mode) for mode in MODES)
+        raise ValueError(f"{origin} must be one of {valid}; got {name!r}")
+    return cast("Mode", name)
+
+
+def _from_environment() -> Mode:
+    return checked(os.environ.get(VARIABLE) or "default", f"the environment variable {VARIABLE}")
+
+
+_process: Mode = _from_environment()
+_innermost: ContextVar[Mode | None] = ContextVar("safe_ce_mode", default=None)
+
+
+def in_force(own: Mode | None) -> Mode:
+    """The mode of a loss whose own argument is ``own``."""
+    return own or _innermost.get() or _process
+
+
+@contextmanager
+def mode(name: Mode) -> Iterator[None]:
+    """Put every guarded loss of this thread, or asynchronous task, in a mode. Also a decorator.
+
+    A loss built with its own ``mode=`` keeps that one.
+
+    Args:
+        name: ``"strict"``, ``"default"``, ``"warn"`` or ``"off"``.
+
+    Raises:
+        ValueError: ``name`` is not a mode.
+
+    Example:
+        >>> import safe_ce
+        >>> with safe_ce.mode("strict"):
+        ...     pass  # a finding of either severity raises here
+    """
+    token = _innermost.set(checked(name))
+    try:
+        yield
+    finally:
+        _innermost.reset(token)
+
+
+def set_mode(name: Mode | None) -> None:
+    """Set the mode of the whole process, below any ``with safe_ce.mode(...)`` and any loss's own ``mode=``.
+
+    Args:
+        name: A mode, or None for what the environment variable ``SAFE_CE_MODE`` says now (``"default"`` where it
+            says nothing). The variable is otherwise read once, when ``safe_ce`` is imported.
+
+    Raises:
+        ValueError: ``name``, or the variable's value, is not a mode.
+
+    Example:
+        >>> import safe_ce
+        >>> safe_ce.set_mode("warn")
+        >>> safe_ce.set_mode(None)
+    """
+    global _process
+    _process = _from_environment() if name is None else checked(name)

@@ -1,0 +1,239 @@
+"""Looking at values: what may be read, how much of it, and whether a call deserves a closer look.
+
+Everything that reads a tensor's values goes through this file. Values are read synchronously, and in pieces:
+no reading allocates more than a few MiB, whatever the tensor's size.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PIECE = 2**20
+"""Elements read at once."""
+
+SAMPLE = 2**18
+"""Elements read of a tensor of which a sample is enough."""
+
+FIRST_LOOKS = 10
+LOOK_EVERY = 100
+
+
+def is_due(calls: int) -> bool:
+    """Whether values are looked at on the ``calls``-th call (from 1) of a signature, outside strict mode.
+
+    The first calls of each signature and then one in a hundred, the schedule of PyTorch's own DDP logging.
+    """
+    return calls <= FIRST_LOOKS or calls % LOOK_EVERY == 0
+
+
+def is_plain(tensor: object) -> bool:
+    """Whether this is an ordinary tensor: its shape is a tuple of ints, and operations on it have no hooks."""
+    return type(tensor) is Tensor or type(tensor) is torch.nn.Parameter
+
+
+def is_readable(tensor: object) -> bool:
+    """Whether a tensor's values can be read without side effects for anyone else.
+
+    Not those of fake, functorch-wrapped, distributed and other tensors that dispatch to Python, nor those of
+    meta tensors, nor where a graph is being traced.
+    """
+    return (
+        isinstance(tensor, Tensor)
+        and type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+        and tensor.device.type != "meta"
+        and tensor.layout is torch.strided
+        and not tensor.is_quantized
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        and not torch.jit.is_tracing()
+        and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
+    )
+
+
+@contextmanager
+def unobserved() -> Iterator[None]:
+    """Run tensor operations that no user's mode, tracer or profiler of operations sees, and no graph records."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch._C.DisableTorchFunction())
+        stack.enter_context(_disable_current_modes())
+        yield
+
+
+def pieces(tensor: Tensor) -> Iterator[Tensor]:
+    """The tensor in views of about `PIECE` elements or fewer, cut along its leading dimensions."""
+    # An expanded tensor repeats itself: one copy of it says everything.
+    for dim in range(tensor.ndim):
+        if tensor.stride(dim) == 0 and tensor.shape[dim] > 1:
+            tensor = tensor.narrow(dim, 0, 1)
+    if tensor.numel() <= PIECE or tensor.ndim == 0:
+        if tensor.numel():
+            yield tensor
+        return
+    if tensor.is_contiguous():
+        yield from tensor.view(-1).split(PIECE)
+        return
+    rest = tensor.numel() // tensor.shape[0]
+    if rest > PIECE:
+        for part in tensor.unbind(0):
+            yield from pieces(part)
+        return
+    yield from tensor.split(max(1, PIECE // rest))
+
+
+def thinned(tensor: Tensor, keep: int | None = None, limit: int = SAMPLE) -> Tensor:
+    """An evenly spread part of a tensor, of at most about ``limit`` elements, as a view.
+
+    The dimension ``keep`` stays whole, and at least two rows stay beside it where there are two.
+    """
+    while tensor.numel() > limit:
+        free = [dim for dim, size in enumerate(tensor.shape) if dim != keep and size > 1]
+        largest = max(free, key=tensor.shape.__getitem__, default=None)
+        if largest is None:
+            break
+        size = tensor.shape[largest]
+        most = size - 1 if keep is not None and len(free) == 1 else size
+        step = min(-(-tensor.numel() // limit), most)
+        if step < 2:
+            break
+        index = [slice(None)] * tensor.ndim
+        index[largest] = slice(None, None, step)
+        tensor = tensor[tuple(index)]
+    return tensor
+
+
+def rows(tensor: Tensor, dim: int, limit: int = SAMPLE) -> Tensor:
+    """A sample of the vectors along ``dim``, as a ``(rows, size)`` tensor of float32 or float64."""
+    part = thinned(tensor, dim, limit).movedim(dim, -1)
+    flat = part.reshape(-1, part.shape[-1])
+    return flat if flat.dtype is torch.float64 else flat.float()
+
+
+def extremes(tensor: Tensor) -> tuple[float, float]:
+    """The smallest and the largest value of a non-empty real tensor; NaN where there is one."""
+    low, high = math.inf, -math.inf
+    for piece in pieces(tensor):
+        if piece.dtype in (torch.uint16, torch.uint32, torch.uint64):
+            piece = piece.to(torch.int64)
+        elif piece.is_floating_point() and piece.dtype not in _AMINMAX_FLOATS:
+            piece = piece.float()
+        smallest, largest = (bound.item() for bound in torch.aminmax(piece))
+        if smallest != smallest:
+            return math.nan, math.nan
+        low, high = min(low, smallest), max(high, largest)
+    return low, high
+
+
+_AMINMAX_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+EPSILON = {torch.float16: 4e-3, torch.bfloat16: 3e-2}
+
+
+def sum_tolerance(dtype: torch.dtype) -> float:
+    """How far from 1 the sum of a softmax's row may be, rounded to ``dtype``."""
+    return EPSILON.get(dtype, 1e-5)
+
+
+def deserves_a_closer_look(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+    thorough: bool,
+) -> bool:
+    """Whether the values of a call that meets the contract may show a mistake. Errs towards yes.
+
+    Args:
+        input: The logits, readable.
+        target: Class ids or class probabilities, readable.
+        weight: Class weights, readable, or None.
+        ignore_index: As native's.
+        label_smoothing: As native's.
+        thorough: Read everything, rather than a bounded sample of the logits.
+    """
+    dim = 1 if input.ndim > 1 else 0
+    with unobserved():
+        if not input.numel() or input.shape[dim] == 1 or not 0.0 <= label_smoothing < 1.0:
+            return True
+        if weight is not None and not bool(((weight > 0) & weight.isfinite()).all()):
+            return True
+        if _odd_logits(input, dim, thorough):
+            return True
+        if input.shape == target.shape:
+            return any(_odd_probabilities(target, dim, thorough))
+        return _odd_ids(input, target, ignore_index, dim)
+
+
+def _row_pieces(tensor: Tensor, dim: int, thorough: bool) -> Iterator[Tensor]:
+    """``(rows, size)`` pieces along ``dim``: all of them, or one bounded sample."""
+    if not thorough or tensor.numel() <= SAMPLE:
+        yield rows(tensor, dim)
+    else:
+        yield from _slabs(tensor.movedim(dim, -1))
+
+
+def _slabs(tensor: Tensor) -> Iterator[Tensor]:
+    rest = tensor.numel() // tensor.shape[0]
+    if tensor.ndim < 3 or rest <= PIECE:
+        for part in tensor.split(max(1, PIECE // rest)) if tensor.ndim > 1 else (tensor,):
+            yield rows(part, part.ndim - 1, part.numel())
+    else:
+        for part in tensor.unbind(0):
+            yield from _slabs(part)
+
+
+def _odd_logits(input: Tensor, dim: int, thorough: bool) -> bool:
+    lowest, tolerance = math.inf, sum_tolerance(input.dtype)
+    sums_to_one = input.ndim == 1 or input.numel() > input.shape[dim]
+    half = input.dtype is torch.float16
+    if half and input.numel() // input.shape[dim] > 10_000:
+        return True
+    for part in _row_pieces(input, dim, thorough):
+        total = part.sum(1)
+        low, high = (bound.item() for bound in torch.aminmax(total))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return True
+        sums_to_one = sums_to_one and low > 1 - tolerance and high < 1 + tolerance
+        if sums_to_one:
+            lowest = min(lowest, part.min().item())
+    if sums_to_one and lowest >= 0:
+        return True
+    # A single dimension: whole numbers are predicted ids, and a batch may have been taken for a row.
+    return input.ndim == 1
+
+
+def _odd_probabilities(target: Tensor, dim: int, thorough: bool) -> Iterator[bool]:
+    for part in _row_pieces(target, dim, thorough):
+        low, high = (bound.item() for bound in torch.aminmax(part.sum(1)))
+        yield not (low > 1 - 5e-3 and high < 1 + 5e-3)
+        smallest, largest = (bound.item() for bound in torch.aminmax(part))
+        yield not smallest >= 0 or not largest < 1
+
+
+def _odd_ids(input: Tensor, target: Tensor, ignore_index: int, dim: int) -> bool:
+    # Ids that are never negative and stay below C are the common case, and two reductions tell it.
+    low, high = extremes(target)
+    classes = input.shape[dim]
+    if low >= 0 and high < classes:
+        return low == high == ignore_index or (
+            # Scores per class in the last dimension, of as many classes as steps.
+            input.ndim > 2 and input.shape[-1] == classes
+        )
+    found = False
+    for piece in pieces(target):
+        kept = piece[piece != ignore_index]
+        if kept.numel():
+            found = True
+            low, high = (bound.item() for bound in torch.aminmax(kept))
+            if low < 0 or high >= classes:
+                return True
+    return not found

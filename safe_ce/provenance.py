@@ -1,0 +1,183 @@
+"""Where a tensor came from, as its autograd graph tells. No value is read and nothing is synchronised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ACTIVATIONS = {
+    "SoftmaxBackward0": "softmax",
+    "LogSoftmaxBackward0": "log_softmax",
+    "SigmoidBackward0": "sigmoid",
+    "ReluBackward0": "relu",
+}
+
+# Operations that move or select values, or change nothing that matters to what the values mean. Pooling,
+# products and sums are not among them: what comes out of those is something new.
+PASSING = frozenset(
+    {
+        "AliasBackward0",
+        "AsStridedBackward0",
+        "CatBackward0",
+        "ClampBackward0",
+        "ClampBackward1",
+        "ClampMaxBackward0",
+        "ClampMinBackward0",
+        "CloneBackward0",
+        "ExpandBackward0",
+        "IndexBackward0",
+        "IndexSelectBackward0",
+        "PermuteBackward0",
+        "ReshapeAliasBackward0",
+        "SelectBackward0",
+        "SliceBackward0",
+        "SplitBackward0",
+        "SplitWithSizesBackward0",
+        "SqueezeBackward0",
+        "SqueezeBackward1",
+        "SqueezeBackward2",
+        "StackBackward0",
+        "TBackward0",
+        "ToCopyBackward0",
+        "TransposeBackward0",
+        "UnbindBackward0",
+        "UnsafeViewBackward0",
+        "UnsqueezeBackward0",
+        "ViewBackward0",
+    }
+)
+VIEWS = frozenset({"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"})
+MATMULS = {"AddmmBackward0": 1, "MmBackward0": 0}
+STEPS = 200
+
+
+class Activation(NamedTuple):
+    """The activation that made a tensor, up to views, casts, clamps and selections.
+
+    Attributes:
+        name: ``"softmax"``, ``"log_softmax"``, ``"sigmoid"`` or ``"relu"``.
+        dim: The dimension that a softmax normalised; None where views lie between, or for other activations.
+    """
+
+    name: str
+    dim: int | None
+
+    @property
+    def cause(self) -> str:
+        """The name of the cause that leaving it before the loss is."""
+        return self.name.replace("_", "-") + "-applied"
+
+
+def activation(tensor: Tensor) -> Activation | None:
+    """The activation behind a tensor, or None. ``log(softmax(x))`` counts as log_softmax."""
+    node: Any = tensor.grad_fn
+    logged = False
+    direct = True
+    for _ in range(STEPS):
+        if node is None:
+            return None
+        name = node.name()
+        found = ACTIVATIONS.get(name)
+        if found is not None:
+            if logged and found != "softmax":
+                return None
+            dim = _saved_dim(node, tensor.ndim) if found.endswith("softmax") and direct and tensor.ndim else None
+            return Activation("log_softmax" if logged else found, dim)
+        if name == "LogBackward0" and not logged:
+            logged = True
+        elif name not in PASSING:
+            return None
+        elif name not in ("ToCopyBackward0", "CloneBackward0", "AliasBackward0") and not name.startswith("Clamp"):
+            direct = False
+        node = node.next_functions[0][0]
+    return None
+
+
+def _saved_dim(node: Any, ndim: int) -> int:
+    dim = int(node._saved_dim)
+    if dim >= 2**63:  # a negative dimension, shown as an unsigned number
+        dim -= 2**64
+    return dim % ndim
+
+
+def is_linear_output(tensor: Tensor) -> bool:
+    """Whether a tensor is the bare output of a linear layer: its classes, if any, are in the last dimension."""
+    node: Any = tensor.grad_fn
+    if node is not None and node.name() in VIEWS and tensor.ndim > 2:
+        # F.linear multiplies (rows, features) and views the rows back.
+        sizes = _sizes(node)
+        node = node.next_functions[0][0] if sizes is not None and sizes[-1] == tensor.shape[-1] else None
+    return node is not None and node.name() in MATMULS
+
+
+def is_convolution_output(tensor: Tensor) -> bool:
+    """Whether a tensor is the bare output of a convolution: its classes, if any, are in dimension 1."""
+    node: Any = tensor.grad_fn
+    for _ in range(3):
+        if node is None:
+            return False
+        if node.name() == "ConvolutionBackward0":
+            return True
+        if node.name() not in ("SqueezeBackward1", "UpsampleBilinear2DBackward0", "ToCopyBackward0"):
+            return False
+        node = node.next_functions[0][0]
+    return False
+
+
+def viewed_from(tensor: Tensor) -> tuple[int, ...] | None:
+    """The shape that a tensor had before the view or reshape that made it, or None."""
+    node: Any = tensor.grad_fn
+    for _ in range(4):
+        if node is None:
+            return None
+        name = node.name()
+        if name in VIEWS:
+            return _sizes(node)
+        if name not in ("CloneBackward0", "ToCopyBackward0"):
+            return None
+        node = node.next_functions[0][0]
+    return None
+
+
+class Folding(NamedTuple):
+    """A view, on the way to the logits, that cut samples into other rows.
+
+    Attributes:
+        before: The shape before the view.
+        features: The size of the last dimension after it.
+    """
+
+    before: tuple[int, ...]
+    features: int
+
+
+def folding(tensor: Tensor, samples: int) -> Folding | None:
+    """The view that turned ``samples`` rows into the rows of the logits, before their last linear layer.
+
+    The way back from the logits leads through linear layers and whatever else keeps rows apart.
+    """
+    node: Any = tensor.grad_fn
+    features: int | None = None
+    for _ in range(STEPS):
+        if node is None:
+            return None
+        name = node.name()
+        if name in VIEWS and features is not None:
+            sizes = _sizes(node)
+            if sizes is not None and len(sizes) > 1 and sizes[0] == samples:
+                return Folding(sizes, features)
+        if name in MATMULS:
+            rows = _sizes(node, "_saved_mat1_sym_sizes" if name == "AddmmBackward0" else "_saved_self_sym_sizes")
+            if rows is None or rows[0] != tensor.shape[0]:
+                return None
+            features = rows[1]
+        edges = node.next_functions
+        node = edges[MATMULS.get(name, 0)][0] if edges else None
+    return None
+
+
+def _sizes(node: Any, name: str = "_saved_self_sym_sizes") -> tuple[int, ...] | None:
+    sizes = getattr(node, name, None)
+    return None if sizes is None else tuple(int(size) for size in sizes)
