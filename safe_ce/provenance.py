@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
 ACTIVATIONS = {
@@ -158,11 +160,8 @@ def folding(tensor: Tensor, samples: int) -> Folding | None:
 
     The way back from the logits leads through linear layers and whatever else keeps rows apart.
     """
-    node: Any = tensor.grad_fn
     features: int | None = None
-    for _ in range(STEPS):
-        if node is None:
-            return None
+    for node in _main_path(tensor):
         name = node.name()
         if name in VIEWS and features is not None:
             sizes = _sizes(node)
@@ -173,9 +172,38 @@ def folding(tensor: Tensor, samples: int) -> Folding | None:
             if rows is None or rows[0] != tensor.shape[0]:
                 return None
             features = rows[1]
-        edges = node.next_functions
-        node = edges[MATMULS.get(name, 0)][0] if edges else None
     return None
+
+
+def _main_path(tensor: Tensor) -> Iterator[Any]:
+    """The nodes behind a tensor, through what linear layers multiply and the first operand of the rest."""
+    node: Any = tensor.grad_fn
+    for _ in range(STEPS):
+        if node is None:
+            return
+        yield node
+        edges = node.next_functions
+        node = edges[MATMULS.get(node.name(), 0)][0] if edges else None
+
+
+def concatenated(tensor: Tensor) -> int:
+    """How many tensors were concatenated along dim 0 on the way to a tensor, or 0."""
+    for node in _main_path(tensor):
+        if node.name() == "CatBackward0" and node._saved_dim == 0:
+            return len(node.next_functions)
+    return 0
+
+
+def rows_came_in(tensor: Tensor) -> bool:
+    """Whether the rows of a tensor are the samples that entered the model: a convolution read them as they are."""
+    rows = tensor.shape[0] if tensor.ndim else 0
+    for node in _main_path(tensor):
+        sizes = _sizes(node) if node.name() in VIEWS else None
+        if sizes is not None and sizes[:1] != (rows,):
+            return False
+        if node.name() == "ConvolutionBackward0" and node.next_functions[0][0] is None:
+            return True
+    return False
 
 
 def _sizes(node: Any, name: str = "_saved_self_sym_sizes") -> tuple[int, ...] | None:

@@ -68,15 +68,16 @@ def attempt(call: Call, *statements: str, labels: Literal["kept", "made"] = "kep
     ids = labels == "made" or _holds_ids(call)
     wanted = input.shape[:1] + input.shape[2:] if input.ndim > 1 else torch.Size()
     if ids and target.shape != input.shape:
-        if target.shape != wanted and [s for s in target.shape if s != 1] == [s for s in wanted if s != 1]:
-            if target.numel() != wanted.numel():
-                return None
+        bare = [size for size in target.shape if size != 1] == [size for size in wanted if size != 1]
+        if bare and target.ndim > len(wanted):
             target = target.reshape(wanted)
             done.append(f"target = target.reshape({_shape_source(tuple(wanted))})")
         if target.dtype is not torch.int64 and not (target.dtype is torch.uint8 and target.ndim < 2):
             target = target.long()
             done.append("target = target.long()")
     if isinstance(call.input, Tensor) and isinstance(call.target, Tensor) and call.input.device != call.target.device:
+        if call.target.device.type == "meta":
+            return None  # it has no values to move
         done.append("target = target.to(input.device)")
     mended = replace(
         call, input=input, target=target, weight=names["weight"], ignore_index=names["ignore_index"], rejected=False

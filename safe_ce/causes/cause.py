@@ -153,12 +153,20 @@ def dtype_name(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
+def attribute(value: Any, name: str) -> Any:
+    """An attribute of any object, or None; output classes raise KeyError and worse for names they lack."""
+    try:
+        return getattr(value, name, None)
+    except Exception:
+        return None
+
+
 def described(value: Any) -> str:
     """What a thing that is not a tensor is, in a few words."""
     kind = type(value).__name__
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple) and hasattr(value, "dtype"):
-        return f"{kind} {value.dtype} {shape}"
+    shape, dtype = attribute(value, "shape"), attribute(value, "dtype")
+    if isinstance(shape, tuple) and dtype is not None:
+        return f"{kind} {dtype} {shape}"
     if isinstance(value, (tuple, list, dict, set)):
         return f"{kind} of {len(value)}"
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -228,23 +228,27 @@ def ignore_index_mismatch(call: Call) -> Match | None:
 
         >>> kwargs = dict(ignore_index=255)
     How it is recognised, and when sound calls look alike
-        Exactly one id is out of range, it is one that data sets use for void (-100, -1, 255), and valid classes occur
-        beside it. A mask of nothing but 0 and 255 is SCE212, and -1 to 1 may be classes of their own (SCE210).
+        Exactly one id is out of range, it is one that data sets use for void (-100, -1, 255; or C, where another
+        ignore_index was chosen and never occurs), and valid classes occur beside it. A mask of nothing but 0 and 255 is SCE212, and -1 to 1 may be classes of their own (SCE210).
     """
     bad = _bad_ids(call)
     labels = call.labels
-    if bad is None or labels is None or len(bad.values) != 1 or bad.values[0] not in VOID:
+    if bad is None or labels is None or len(bad.values) != 1:
         return None
     void = bad.values[0]
+    # An ignore_index that was chosen and never occurs, beside an id just past the classes.
+    past = void == call.classes and call.ignored != -100 and call.ignored not in labels.distinct
+    if void not in VOID and not past:
+        return None
     valid = tuple(value for value in labels.distinct if 0 <= value < call.classes)
     repaired = attempt(call, f"ignore_index = {void}", labels="made")
     if repaired is None or (not valid and void != -100):
         return None
-    usual = "what Hugging Face labels use" if void == -100 else "a usual void id"
+    usual = "what Hugging Face labels use" if void == -100 else "a usual void id" if void in VOID else "the class count"
     if call.same_shape or (void == 255 and valid == (0,)):
         confidence, odds = POSSIBLE, 0.5  # a gray mask, more likely
     else:
-        confidence, odds = LIKELY, 0.85 if void != -1 else 0.75
+        confidence, odds = LIKELY, 0.7 if past else 0.85 if void != -1 else 0.75
     return Match(
         confidence,
         f"the target marks what is not to be counted with {void}, and ignore_index is {call.ignore_index}",
@@ -353,19 +357,26 @@ def regression_target(call: Call) -> Match | None:
 
         >>> target = torch.tensor([1, 1, 0, 1])
     How it is recognised, and when sound calls look alike
-        A floating-point target of the shape of class ids that has fractions. Whole numbers are ids in the wrong dtype
+        A floating-point target of the shape of class ids that has fractions, or one per score of shape (N,), beyond 0 to
+        1, which native accepts (a finding of severity warning). Whole numbers are ids in the wrong dtype
         (SCE207), and floats of the input's own shape are class probabilities.
     """
     labels = call.labels
-    if not call.rejected or labels is None or not isinstance(call.target, Tensor) or labels.whole:
-        return None
-    if not call.target.is_floating_point() or not _has_id_shape(call):
+    if labels is None or not call.tensors or labels.whole or not call.target.is_floating_point():
         return None
     low, high = labels.bounds
+    one_each = call.same_shape and len(call.shape) == 1 and call.shape[0] > 1 and not call.rejected
+    if one_each:
+        # An unbatched call with class probabilities is sound; with prices it is a model of one output.
+        if low >= 0 and high <= 1:
+            return None
+    elif not call.rejected or not _has_id_shape(call):
+        return None
     return Match(
         LIKELY,
         f"the target holds real numbers, from {low:g} to {high:g}, not class ids",
         (f"values with fractions: {listed(tuple(f'{v:g}' for v in labels.distinct if v != int(v)), 4)}",),
         "for real-valued targets use a regression loss such as nn.MSELoss; for classes pass integer ids",
+        severity=WARNING if one_each else ERROR,
         odds=0.7,
     )

@@ -90,6 +90,7 @@ def class_dim_last(call: Call) -> Match | None:
     if (
         len(call.target_shape) == len(call.shape) - 1
         and call.shape[0] == call.target_shape[0]
+        and call.shape[2:] != call.target_shape[1:]
         and labels is not None
         and not labels.fit(call.shape[1])
         and labels.fit(call.shape[-1])
@@ -99,7 +100,7 @@ def class_dim_last(call: Call) -> Match | None:
             f"the classes are in the last dimension, {call.shape}, and the other sizes differ from the target's",
             (f"labels up to {labels.bounds[1]:g} fit dim {last}, not dim 1",),
             "move the classes to dim 1, and bring both sides to the same steps",
-            odds=0.74,
+            odds=0.77,
             input_marks=tuple(range(1, len(call.shape))),
             target_marks=tuple(range(1, len(call.target_shape))),
         )
@@ -413,9 +414,10 @@ def wrong_class_count(call: Call) -> Match | None:
         return None
     labels, classes = call.labels, call.classes
     view = provenance.viewed_from(call.input)
-    if len(call.shape) == 2 and view is not None and len(view) > 2 and view[-1] not in (classes, 1):
+    if len(call.shape) == 2 and view is not None and len(view) > 1 and view[-1] not in (classes, 1):
         rows = call.input.numel() // view[-1]
-        if len(call.target_shape) == 1 and call.target_shape[0] == rows and labels.fit(view[-1]):
+        needed = labels.fit(view[-1]) and (len(view) > 2 or not labels.fit(classes))
+        if len(call.target_shape) == 1 and call.target_shape[0] == rows and needed:
             return Match(
                 CERTAIN,
                 f"a view cut the scores into rows of {classes}; the model gives {view[-1]} per target",

@@ -18,6 +18,7 @@ from safe_ce.causes.cause import (
     LIKELY,
     WARNING,
     Match,
+    attribute,
     cause,
     described,
     dtype_name,
@@ -52,7 +53,7 @@ def class_ids_as_logits(call: Call) -> Match | None:
         graph, while the target holds class ids. Integer scores of shape (N, C) are SCE109.
     """
     input, target = call.input, call.target
-    if not call.tensors or input.is_complex() or input.requires_grad or not call.shape:
+    if not call.tensors or input.is_complex() or input.grad_fn is not None or not call.shape:
         return None
     squeezed = call.shape[:-1] if call.shape[-1] == 1 and len(call.shape) > 1 else call.shape
     wanted = call.target_shape[:-1] if call.target_shape[-1:] == (1,) and len(call.target_shape) > 1 else None
@@ -115,7 +116,7 @@ def single_logit(call: Call) -> Match | None:
     How it is recognised, and when sound calls look alike
         The size of the class dimension is 1. No sound call has that.
     """
-    if not call.tensors or call.classes != 1:
+    if not call.tensors or call.classes != 1 or (call.rejected and not call.input.is_floating_point()):
         return None
     if call.rejected and call.target_shape not in (call.shape, contract.index_target_shape(call.shape)):
         return None
@@ -196,23 +197,21 @@ def _members(value: Any, source: str = "input", depth: int = 2) -> Iterator[tupl
 def _fields(value: Any) -> dict[Any, Any]:
     if isinstance(value, Mapping):
         return dict(value)
-    if hasattr(value, "_asdict"):
-        return dict(value._asdict())
+    if isinstance(value, tuple) and hasattr(type(value), "_fields"):
+        return dict(zip(type(value)._fields, value, strict=True))
     if isinstance(value, (tuple, list)):
         return dict(enumerate(value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return dict(vars(value)) if hasattr(value, "__dict__") else {}
+    return dict(attribute(value, "__dict__") or {})
 
 
 def _is_mapping_only(value: Any, name: str) -> bool:
-    return isinstance(value, Mapping) and not hasattr(value, name)
+    return isinstance(value, Mapping) and attribute(value, name) is not value[name]
 
 
 def _fitting_members(call: Call) -> Iterator[tuple[str, Tensor]]:
     """The tensors inside the input that native accepts as logits for the target, by likelihood."""
     value, members = call.input, list(_members(call.input))
-    if type(value).__module__ == "numpy" and hasattr(value, "__array__") and value.dtype.kind in "fiu":
+    if type(value).__module__ == "numpy" and isinstance(attribute(value, "shape"), tuple) and value.dtype.kind in "fiu":
         members = [("torch.as_tensor(input)", torch.as_tensor(value))]
     elif isinstance(value, (list, tuple)) and value and all(isinstance(item, Tensor) for item in value):
         if len({item.shape for item in value}) == 1:
@@ -374,7 +373,7 @@ def logits_extra_dim(call: Call) -> Match | None:
             (f"without it, {remaining} goes with a target of shape {contract.index_target_shape(remaining)}",),
             "remove it: " + ("flatten what the pooling leaves" if trailing else "squeeze it by its number"),
             fix=repaired.fix,
-            odds=0.8,
+            odds=0.87,
             input_marks=dims,
         )
     return None

@@ -178,8 +178,11 @@ def features_folded_into_batch(call: Call) -> Match | None:
         confidence, odds = CERTAIN, 0.9
     elif rows < targets:
         return _batch_folded_into_features(call, rows, targets)
-    elif rows % targets or _tokens(call) is not None:
+    elif rows % targets or _tokens(call) is not None or provenance.concatenated(call.input) == rows // targets:
         return None
+    elif provenance.rows_came_in(call.input):
+        evidence = f"{rows} rows are exactly {rows // targets} per sample, though no view in the graph made them"
+        confidence, odds = POSSIBLE, 0.4
     else:
         evidence = f"{rows} rows are exactly {rows // targets} per sample; the target has one label per sample"
         confidence, odds = LIKELY, 0.7
@@ -206,7 +209,7 @@ def _batch_folded_into_features(call: Call, rows: int, targets: int) -> Match | 
         f"{plural(targets, 'sample')} became {plural(rows, 'row')} of logits: a view may have joined samples",
         (f"{targets} targets are exactly {targets // rows} per row",),
         "keep dim 0 as the batch: x = x.flatten(1) in place of x.view(-1, k)",
-        odds=0.4,
+        odds=0.62,
         input_marks=(0,),
         target_marks=(0,),
     )
@@ -307,7 +310,7 @@ def _lengths(call: Call) -> Match | None:
         ),
         "cut both sides to the same steps" + (": drop the last logits or the first label" if one else ""),
         fix=fix,
-        odds=0.75,
+        odds=0.85 if one else 0.75,
         input_marks=(1 if last else 2,),
         target_marks=(1,),
     )
@@ -478,7 +481,7 @@ def batch_duplicated(call: Call) -> Match | None:
         >>> target = target.repeat(2)
     How it is recognised, and when sound calls look alike
         The rows are a whole multiple of the targets, and rows repeat exactly (likely), or the multiple is 2, 5 or 10,
-        which views and crops make (possible). Features folded into the batch (SCE302) are multiples too.
+        which views and crops make. Features folded into the batch (SCE302) are multiples too.
     """
     counts = _row_counts(call)
     if counts is None or counts[0] % counts[1] or counts[0] < counts[1] or not call.target_shape:
@@ -488,17 +491,25 @@ def batch_duplicated(call: Call) -> Match | None:
     if _tokens(call) is not None and copies > 2:
         return None
     how = _repetition(call, copies, targets)
-    if how is None and copies not in (2, 5, 10):
+    joined = provenance.concatenated(call.input) == copies
+    came_in = joined or provenance.rows_came_in(call.input)
+    if how is None and copies not in (2, 5, 10) and not came_in:
         return None
     statement = f"target = target.{how or 'repeat'}({copies})"
     repaired = attempt(call, statement)
     return Match(
-        CERTAIN if how else LIKELY if copies == 2 else POSSIBLE,
+        CERTAIN if how else LIKELY,
         f"{rows} rows of logits against {targets} targets: every sample is there {copies} times",
-        ("rows of the logits repeat exactly",) if how else (f"{rows} rows are {copies} for each target",),
+        (
+            "rows of the logits repeat exactly"
+            if how
+            else f"the graph shows {copies} tensors concatenated along the batch"
+            if joined
+            else f"{rows} rows are {copies} for each target",
+        ),
         "repeat the labels as the samples were: repeat for whole batches, repeat_interleave for neighbours",
         fix=None if repaired is None else repaired.fix,
-        odds=0.95 if how else 0.6 if copies == 2 else 0.4,
+        odds=0.95 if how else 0.8 if came_in else 0.65 if copies == 2 else 0.72,
         input_marks=(0,),
         target_marks=(0,),
     )
