@@ -40,7 +40,9 @@ def findings_of(call: Call, ignore: Iterable[str] = ()) -> tuple[Finding, ...]:
             explains = not (call.rejected and cause.name in SILENT)
             ranked.append(((explains, WEIGHT[match.confidence] + match.odds), cause.finding(call, match)))
     ranked.sort(key=lambda entry: entry[0], reverse=True)
-    return tuple(finding for _, finding in ranked)
+    found = [finding for _, finding in ranked]
+    # That a clause is broken says nothing beside a cause that explains it.
+    return tuple(finding for finding in found if finding.cause != "contract-broken" or len(found) == 1)
 
 
 def tellable(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

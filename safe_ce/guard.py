@@ -65,8 +65,9 @@ def guarded(
     call = (input, target, weight, ignore_index, reduction, label_smoothing)
     plain = probe.is_plain(input) and probe.is_plain(target) and not torch.jit.is_tracing()
     if plain:
-        if mode != "warn" and contract.is_broken(input, target, ignore_index):
-            _verdict().of_broken(memory, ignore, on_finding, call)
+        if contract.is_broken(input, target, ignore_index):
+            if mode != "warn":
+                _verdict().of_broken(memory, ignore, on_finding, call)
         elif _is_suspicious(memory, mode, ignore, on_finding is not None, call):
             _verdict().of_suspicious(memory, mode, ignore, on_finding, call)
     try:
@@ -90,11 +91,20 @@ def guarded(
 
 
 def _is_suspicious(memory: Memory, mode: Mode, ignore: tuple[str, ...], told: bool, call: tuple[Any, ...]) -> bool:
-    input, target, weight, ignore_index, _, label_smoothing = call
+    input = call[0]
     if input.grad_fn is not None:
         found = provenance.activation(input)
         if found is not None and found.cause not in ignore and (told or found.cause not in memory.announced):
             return True
+    try:
+        return _values_are_odd(memory, mode, call)
+    except Exception as fault:
+        _verdict().log_fault(fault)
+        return False
+
+
+def _values_are_odd(memory: Memory, mode: Mode, call: tuple[Any, ...]) -> bool:
+    input, target, weight, ignore_index, _, label_smoothing = call
     strict = mode == "strict"
     if not strict and not memory.is_due((input.shape, target.shape, input.dtype, target.dtype, input.requires_grad)):
         return False

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from safe_ce import guard, modes
+from safe_ce.findings import SafeCrossEntropyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -115,7 +116,11 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         memory = self.__dict__.get("_memory")
         if memory is None:
             memory = self.__dict__["_memory"] = guard.Memory()
-        return guard.guarded(memory, mode, self.ignore, self.on_finding, input, target, *options)
+        try:
+            return guard.guarded(memory, mode, self.ignore, self.on_finding, input, target, *options)
+        except SafeCrossEntropyError as error:
+            # The guard's own frames say nothing to the reader of a traceback.
+            raise error.with_traceback(None) from None
 
     def __getstate__(self) -> dict[str, Any]:
         # What it remembers of its calls belongs to this run, not to a checkpoint or a copy.
@@ -168,18 +173,11 @@ def cross_entropy(
     if in_force == "off":
         return _native(input, target, weight, ignore_index, reduction, label_smoothing)
     ignored = _checked_causes(ignore) if ignore else ()
-    return guard.guarded(
-        _MEMORY,
-        in_force,
-        ignored,
-        on_finding,
-        input,
-        target,
-        weight,
-        ignore_index,
-        reduction,
-        label_smoothing,
-    )
+    options = (weight, ignore_index, reduction, label_smoothing)
+    try:
+        return guard.guarded(_MEMORY, in_force, ignored, on_finding, input, target, *options)
+    except SafeCrossEntropyError as error:
+        raise error.with_traceback(None) from None
 
 
 _MEMORY = guard.Memory()

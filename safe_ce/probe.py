@@ -62,9 +62,10 @@ def is_readable(tensor: object) -> bool:
 def unobserved() -> Iterator[None]:
     """Run tensor operations that no user's mode, tracer or profiler of operations sees, and no graph records."""
     with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
+        # First, so that no function mode sees even the switch of the grad mode.
         stack.enter_context(torch._C.DisableTorchFunction())
         stack.enter_context(_disable_current_modes())
+        stack.enter_context(torch.no_grad())
         yield
 
 

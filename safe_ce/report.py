@@ -24,7 +24,10 @@ def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
     lines += _labelled("help", first.help)
     if first.fix is not None:
         lines += [f"        {statement}" for statement in first.fix.splitlines()]
-    for other in findings[1 : 1 + SHOWN_BESIDE_THE_FIRST]:
+    others = findings[1:]
+    if first.confidence is Confidence.CERTAIN:
+        others = tuple(other for other in others if other.confidence is not Confidence.POSSIBLE)
+    for other in others[:SHOWN_BESIDE_THE_FIRST]:
         label = "also" if other.confidence is Confidence.CERTAIN else "also possible"
         lines += _labelled(label, f"[{other.code}] {other.summary}")
     if native is not None:

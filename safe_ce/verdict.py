@@ -13,6 +13,7 @@ from safe_ce import diagnosis
 from safe_ce.call import Call
 from safe_ce.causes import BY_NAME
 from safe_ce.findings import Finding, SafeCrossEntropyError, SafeCrossEntropyWarning, Severity
+from safe_ce.report import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,7 @@ def of_suspicious(
     try:
         refused = diagnosis.is_refused(record)
     except Exception as fault:
-        _fault(fault)
+        log_fault(fault)
         return
     if refused:
         if mode == "warn" or record.input.device.type == "cpu":
@@ -94,7 +95,7 @@ def of_raised(
         return error
     _tell(on_finding, findings, mode)
     if mode == "warn":
-        error.add_note(str(SafeCrossEntropyError(findings)))
+        error.add_note(_note(findings))
         return error
     return _error(findings, error)
 
@@ -109,7 +110,7 @@ def of_construction(
     _tell(on_finding, findings, mode)
     if mode == "warn":
         if error is not None:
-            error.add_note(str(SafeCrossEntropyError(findings)))
+            error.add_note(_note(findings))
             return
     elif error is not None or mode == "strict" or findings[0].severity is Severity.ERROR:
         raise _error(findings, error or _native_at_call(record)) from None
@@ -140,11 +141,11 @@ def _findings(record: Call, ignore: tuple[str, ...], construction: bool = False)
     try:
         return diagnosis.findings_of(record, (*ignore, *others))
     except Exception as fault:
-        _fault(fault)
+        log_fault(fault)
         return ()
 
 
-def _fault(fault: Exception) -> None:
+def log_fault(fault: Exception) -> None:
     """Log a fault of the guard's own, once per kind: it must not stop anybody's training."""
     kind = f"{type(fault).__name__}: {fault}"
     if kind not in _faults:
@@ -184,7 +185,7 @@ def _tell(on_finding: OnFinding, findings: tuple[Finding, ...], mode: Mode) -> N
         except Exception as fault:
             if mode != "warn":
                 raise
-            _fault(fault)
+            log_fault(fault)
 
 
 def _error(findings: tuple[Finding, ...], native: Exception | None) -> SafeCrossEntropyError:
@@ -193,6 +194,10 @@ def _error(findings: tuple[Finding, ...], native: Exception | None) -> SafeCross
         first = (str(native).splitlines() or [""])[0]
         text = f"{type(native).__name__}: {first}"
     return SafeCrossEntropyError(findings, text)
+
+
+def _note(findings: tuple[Finding, ...]) -> str:
+    return f"\nsafe_ce: {render(findings)}"
 
 
 def _stacklevel() -> int:

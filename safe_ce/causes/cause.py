@@ -175,6 +175,14 @@ def described(value: Any) -> str:
     return kind
 
 
+def a(value: Any) -> str:
+    """`described`, with an article where it is a kind of thing: ``"a tuple of 2"``, ``"None"``."""
+    text = described(value)
+    if text == repr(value):
+        return text
+    return f"{'an' if text[0] in 'aeiouAEIO' else 'a'} {text}"
+
+
 def plural(count: int, noun: str) -> str:
     """``"1 row"``, ``"2 rows"``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -18,9 +18,9 @@ from safe_ce.causes.cause import (
     LIKELY,
     WARNING,
     Match,
+    a,
     attribute,
     cause,
-    described,
     dtype_name,
     plural,
 )
@@ -158,7 +158,7 @@ def output_not_tensor(call: Call) -> Match | None:
     """
     if isinstance(call.input, Tensor) or call.stage == "construction":
         return None
-    kind = described(call.input)
+    kind = a(call.input)
     found = next(_fitting_members(call), None)
     if found is None:
         return Match(

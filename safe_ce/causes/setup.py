@@ -15,6 +15,7 @@ from safe_ce.causes.cause import (
     LIKELY,
     WARNING,
     Match,
+    a,
     cause,
     described,
     dtype_name,
@@ -190,7 +191,7 @@ def weight_not_tensor(call: Call) -> Match | None:
         return None
     return Match(
         CERTAIN,
-        f"the weight is {described(call.weight)}, not a tensor",
+        f"the weight is {a(call.weight)}, not a tensor",
         (),
         "convert it to a float tensor",
         fix="weight = torch.as_tensor(weight, dtype=torch.float32)" if _is_numeric(call.weight) else None,

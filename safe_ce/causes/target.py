@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from safe_ce import contract, probe
-from safe_ce.causes.cause import CERTAIN, ERROR, LIKELY, WARNING, Match, cause, described, dtype_name, plural
+from safe_ce.causes.cause import CERTAIN, ERROR, LIKELY, WARNING, Match, a, cause, plural
 from safe_ce.repair import Repair, attempt
 
 if TYPE_CHECKING:
@@ -430,7 +430,7 @@ def target_not_tensor(call: Call) -> Match | None:
         return None
     return Match(
         CERTAIN,
-        f"the target is {described(target)}, not a tensor",
+        f"the target is {a(target)}, not a tensor",
         tuple(_about(target)),
         "convert the labels to an int64 tensor where the batch is made",
         fix=_converted(call),
