@@ -1,4 +1,4 @@
-"""The drop-in faces: SafeCrossEntropyLoss for nn.CrossEntropyLoss, cross_entropy for F.cross_entropy."""
+"""The faces: SafeCrossEntropyLoss for nn.CrossEntropyLoss, cross_entropy for F.cross_entropy, and diagnose."""
 
 from __future__ import annotations
 
@@ -178,6 +178,45 @@ def cross_entropy(
         return guard.guarded(_MEMORY, in_force, ignored, on_finding, input, target, *options)
     except SafeCrossEntropyError as error:
         raise error.with_traceback(None) from None
+
+
+def diagnose(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: Any = -100,
+    reduction: Any = "mean",
+    label_smoothing: Any = 0.0,
+) -> tuple[Finding, ...]:
+    """Say what is likely wrong with a call of the cross-entropy loss, without making it.
+
+    Never raises for a bad call, whatever the arguments are. Values are read synchronously.
+
+    Args:
+        input: The logits, ``(C)``, ``(N, C)`` or ``(N, C, d1, ...)``, or whatever was passed for them.
+        target: Class ids, int64, ``()``, ``(N)`` or ``(N, d1, ...)``; or class probabilities of the input's shape.
+        weight: Class weights, ``(C)``, or None.
+        ignore_index: As of `torch.nn.CrossEntropyLoss`.
+        reduction: As of `torch.nn.CrossEntropyLoss`.
+        label_smoothing: As of `torch.nn.CrossEntropyLoss`.
+
+    Returns:
+        The findings, best first, the merely possible ones included. Empty where nothing fits, which is no proof that
+        the call is sound.
+
+    Example:
+        >>> import torch, safe_ce
+        >>> findings = safe_ce.diagnose(torch.randn(4, 10), torch.tensor([[3], [0], [9], [1]]))
+        >>> findings[0].cause, findings[0].fix
+        ('target-extra-dim', 'target = target.squeeze(1)')
+    """
+    from dataclasses import replace
+
+    from safe_ce import diagnosis
+    from safe_ce.call import Call
+
+    call = Call(input, target, weight, ignore_index, reduction, label_smoothing)
+    return diagnosis.findings_of(replace(call, rejected=diagnosis.is_refused(call)))
 
 
 _MEMORY = guard.Memory()

@@ -185,7 +185,9 @@ def a(value: Any) -> str:
 
 def plural(count: int, noun: str) -> str:
     """``"1 row"``, ``"2 rows"``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    if count == 1:
+        return f"{count} {noun}"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def listed(values: tuple[Any, ...], most: int = 6) -> str:

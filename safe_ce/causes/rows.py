@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from safe_ce import contract, probe, provenance
+from safe_ce.call import labels_in_range
 from safe_ce.causes.cause import CERTAIN, ERROR, LIKELY, POSSIBLE, Match, cause, plural
 from safe_ce.repair import attempt
 
@@ -59,8 +60,9 @@ def contract_broken(call: Call) -> Match | None:
     if not call.rejected:
         return None
     clause = contract.broken_clause(call)
-    if clause is None:
+    if clause is None and labels_in_range(call):
         return None
+    clause = clause or f"every label must be the id of one of {plural(call.classes, 'class')}"
     return Match(POSSIBLE, f"native refuses this call: {clause}", (), clause, odds=0.0)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +26,14 @@ def _zeros_and_ones(rows: Tensor) -> bool:
         return bool(((rows == 0) | (rows == 1)).all())
 
 
+def _one_hot(rows: Tensor | None) -> bool:
+    """Whether every row holds zeros and a single one."""
+    if rows is None or not _zeros_and_ones(rows):
+        return False
+    with probe.unobserved():
+        return bool((rows.sum(1) == 1).all())
+
+
 def _one_hot_dim(call: Call) -> tuple[int, Repair] | None:
     """The dimension of a rejected target along which it is one-hot, and the repair that argmax makes."""
     sizes = call.target_shape
@@ -30,8 +41,7 @@ def _one_hot_dim(call: Call) -> tuple[int, Repair] | None:
     for dim in sorted(dims, key=lambda dim: (sizes[dim] != call.classes, dim != call.class_dim)):
         if dim == 0 and len(sizes) > 1:
             continue
-        rows = call.target_rows(dim)
-        if rows is None or not _zeros_and_ones(rows) or not bool((rows.sum(1) == 1).all()):
+        if not _one_hot(call.target_rows(dim)):
             continue
         ids = "target.long()" if call.target.dtype is torch.bool else "target"
         for statements in _ids_from_one_hot(call, dim, ids):
@@ -76,9 +86,9 @@ def one_hot_target(call: Call) -> Match | None:
     if not call.rejected:
         if not call.same_shape or len(call.shape) < 2 or call.classes < 2:
             return None
-        rows = call.target_rows(1)
-        if rows is None or not _zeros_and_ones(rows) or not bool((rows.sum(1) == 1).all()):
+        if not _one_hot(call.target_rows(1)):
             return None
+        repaired = attempt(call, "target = target.argmax(1)", labels="made")
         return Match(
             CERTAIN,
             "the target is a float one-hot: native takes it for class probabilities",
@@ -87,7 +97,7 @@ def one_hot_target(call: Call) -> Match | None:
                 f"class ids would take {call.classes} times less memory, and ignore_index would work",
             ),
             "pass the class ids themselves",
-            fix="target = target.argmax(1)",
+            fix=None if repaired is None else repaired.fix,
             severity=WARNING,
             target_marks=(1,),
         )
@@ -116,13 +126,13 @@ def _flattened_one_hot(call: Call) -> Match | None:
         return None
     if call.labels.bounds != (0, 1) or not call.labels.whole:
         return None
+    with probe.unobserved():
+        cut = probe.rows(call.target.reshape(call.shape), 1)
+    if not _one_hot(cut):
+        return None
     statement = f"target = target.reshape(-1, {call.classes}).argmax(1)"
     if call.target.dtype is torch.bool:
         statement = statement.replace("target.reshape", "target.long().reshape")
-    with probe.unobserved():
-        rows = probe.rows(call.target.reshape(call.shape), 1)
-        if not bool((rows.sum(1) == 1).all()):
-            return None
     repaired = attempt(call, statement, labels="made")
     if repaired is None:
         return None
@@ -181,7 +191,10 @@ def multi_hot_target(call: Call) -> Match | None:
 
 def _is_last_dim_distribution(call: Call) -> bool:
     rows = call.target_rows(len(call.target_shape) - 1) if len(call.target_shape) > 2 else None
-    return rows is not None and bool(((rows.sum(1) - 1).abs() < NORMALIZED).all())
+    if rows is None:
+        return False
+    with probe.unobserved():
+        return bool(((rows.sum(1) - 1).abs() <= NORMALIZED).all())
 
 
 @cause("SCE203", "target-not-normalized", WARNING)
@@ -202,7 +215,7 @@ def target_not_normalized(call: Call) -> Match | None:
         >>> target = target / target.sum(1, keepdim=True)
     How it is recognised, and when sound calls look alike
         A negative entry, or a row whose sum is off by more than 0.005: the rows of a float16 teacher are off by 0.001,
-        and sound. Label smoothing and mixup keep the sum at 1.
+        and sound. Label smoothing and mixup keep the sum at 1. Rows of zeros mask samples where no mean counts them.
     """
     if call.rejected or not call.same_shape or call.classes < 2:
         return None
@@ -216,13 +229,16 @@ def target_not_normalized(call: Call) -> Match | None:
         return None  # the classes are last (SCE303)
     with probe.unobserved():
         low, sums = rows.min().item(), rows.sum(1)
-        off = (sums - 1).abs() > NORMALIZED
+        off = ~((sums - 1).abs() <= NORMALIZED)  # NaN is off as well
         if low >= -1e-6 and not bool(off.any()):
             return None
         logs = bool((rows <= 0).all()) and bool((rows.logsumexp(1).abs() < NORMALIZED).all())
         smallest, largest = sums.min().item(), sums.max().item()
-        zero_rows = bool(((sums - 1).abs() <= NORMALIZED).logical_or(rows.abs().sum(1) == 0).all())
+        zeros = (rows == 0).all(1)
+        zero_rows = bool((~off | zeros).all())
         nan = bool(sums.isnan().any())
+    if zero_rows and low >= 0 and not call.averaged and call.label_smoothing == 0:
+        return None  # masked samples, which nothing counts
     fix = help = ""
     if nan:
         fact, help = "the soft targets hold NaN", "find where the NaN in the target arises"
@@ -233,19 +249,21 @@ def target_not_normalized(call: Call) -> Match | None:
         help = "probabilities are not negative: apply softmax to a teacher's scores"
         fix = f"target = target.softmax({dim})"
     elif zero_rows:
-        fact = "some rows of the target are all zeros, and count in the mean"
+        fact = f"{int(zeros.sum())} of {plural(len(sums), 'row')} of the target are all zeros, and count in the loss"
         help = 'mark padding by class ids and ignore_index, or mask a loss with reduction="none"'
     else:
         fact = f"rows of the soft targets sum to {smallest:.4g}" + (
             f" to {largest:.4g}, not to 1" if largest - smallest > NORMALIZED else ", not to 1"
         )
         help = "divide each row by its sum"
-        fix = f"target = target / target.sum({dim}, keepdim=True)" if smallest > 0 else ""
+        fix = f"target = target / target.sum({dim}, keepdim=True)" if 0 < smallest and largest < math.inf else ""
     return Match(
         LIKELY,
         fact,
         (
-            f"{int(off.sum())} of {plural(len(sums), 'row')} looked at do not sum to 1",
+            f"{int(off.sum())} of {plural(len(sums), 'row')} looked at do not sum to 1"
+            if bool(off.any())
+            else "every row looked at sums to 1 even so",
             "native takes a target of the input's shape for class probabilities",
         ),
         help,
@@ -331,9 +349,10 @@ def color_mask_target(call: Call) -> Match | None:
         if rest[: len(batch)] != batch or (rest[-2:] != spatial and call.labels.bounds[1] <= 1):
             continue
         rows = call.target_rows(dim)
-        if rows is None or (_zeros_and_ones(rows) and bool((rows.sum(1) == 1).all())):
+        if rows is None or _one_hot(rows):
             continue
-        gray = bool((rows[:, :1] == rows[:, :3]).all())
+        with probe.unobserved():
+            gray = bool((rows[:, :1] == rows[:, :3]).all())
         low, high = call.labels.bounds
         select = f"target = target.select({dim}, 0)"
         repaired = attempt(call, select) if gray else None
@@ -344,7 +363,7 @@ def color_mask_target(call: Call) -> Match | None:
                 f"dim {dim} has size {target[dim]}: {'RGBA' if target[dim] == 4 else 'RGB'}, {layout}",
                 "all channels are equal: a gray mask that was converted to RGB"
                 if gray
-                else f"values from {low:g} to {high:g}, {plural(call.classes, 'class')[:-1]}es",
+                else f"values from {low:g} to {high:g}, where class ids end at {call.classes - 1}",
             ),
             "map each colour to its class id where the mask is read" if not gray else "read the mask as one channel",
             fix=repaired.fix if repaired is not None else None,
@@ -389,7 +408,7 @@ def target_missing_batch_dim(call: Call) -> Match | None:
     if call.target_shape == () and len(call.shape) == 2:
         return Match(
             LIKELY,
-            f"the target is a single label, against {call.shape[0]} rows of logits",
+            f"the target is a single label, against {plural(call.shape[0], 'row')} of logits",
             ('native calls a label without a batch dimension "batch_size (0)"',),
             "pass the labels of the whole batch: look for a leftover [0], an .item() or a reduction over the labels",
             odds=0.7,
@@ -462,11 +481,11 @@ def _converted(call: Call) -> str | None:
     for way in ways:
         names: dict[str, Any] = {"torch": torch, "input": call.input, "target": target}
         try:
-            exec(way, names)
-        except (TypeError, ValueError, RuntimeError):
-            continue
-        from dataclasses import replace
-
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of arrays that cannot be written
+                exec(way, names)
+        except Exception:
+            continue  # whatever the object raises, it cannot be converted in this way
         converted = replace(call, target=names["target"])
         if not isinstance(converted.target, Tensor):
             continue
@@ -499,10 +518,10 @@ def empty_batch(call: Call) -> Match | None:
     empty = tuple(dim for dim, size in enumerate(call.shape) if size == 0)
     return Match(
         CERTAIN,
-        "the batch is empty: the mean over no targets is NaN",
+        "the batch is empty: the mean over no targets is NaN" if call.classes else "the input has no classes: the mean is NaN",
         (f"the input has shape {call.shape}",),
         'skip the loss when nothing was selected, or use reduction="sum" and divide by max(count, 1)',
-        fix='reduction = "sum"' if 0 not in (call.classes,) else None,
+        fix='reduction = "sum"' if call.classes else None,
         odds=0.9,
         input_marks=empty,
     )

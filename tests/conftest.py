@@ -1,0 +1,33 @@
+"""What every test starts from: no mode in force, a fixed seed, and a guard without faults of its own."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+import safe_ce
+from safe_ce import modes
+
+
+def pytest_addoption(parser):
+    parser.addoption("--calls", type=int, default=20_000, help="generated calls of the contract's tests")
+
+
+@pytest.fixture(autouse=True)
+def fresh_start(monkeypatch):
+    monkeypatch.delenv(modes.VARIABLE, raising=False)
+    safe_ce.set_mode(None)
+    torch.manual_seed(0)
+    yield
+    safe_ce.set_mode(None)
+
+
+@pytest.fixture(autouse=True)
+def no_faults_of_the_guard(caplog, request):
+    """The guard logs a fault of its own and lets training go on; a test must not."""
+    caplog.set_level(logging.ERROR, "safe_ce")
+    yield
+    if "expects_faults" not in request.keywords:
+        assert not [record.getMessage() for record in caplog.records if record.name == "safe_ce"]
