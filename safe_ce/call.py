@@ -18,8 +18,8 @@ Shape = tuple[int, ...]
 DISTINCT = 64
 """Distinct label values that are told apart."""
 
-COUNTED = 2**25
-"""Labels that are counted one by one."""
+COUNTED = 2**22
+"""Labels that are counted one by one, at least, once a bad one is found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,18 +50,18 @@ class Call:
 
     @cached_property
     def tensors(self) -> bool:
-        """Whether `input` and `target` are both tensors."""
-        return isinstance(self.input, Tensor) and isinstance(self.target, Tensor)
+        """Whether `input` and `target` are both tensors, with a shape of plain sizes."""
+        return _has_sizes(self.input) and _has_sizes(self.target)
 
     @cached_property
     def shape(self) -> Shape:
-        """The shape of `input`."""
-        return tuple(self.input.shape)
+        """The shape of `input`; () where it has none."""
+        return tuple(self.input.shape) if _has_sizes(self.input) else ()
 
     @cached_property
     def target_shape(self) -> Shape:
-        """The shape of `target`."""
-        return tuple(self.target.shape)
+        """The shape of `target`; () where it has none."""
+        return tuple(self.target.shape) if _has_sizes(self.target) else ()
 
     @cached_property
     def same_shape(self) -> bool:
@@ -100,16 +100,31 @@ class Call:
 
     def scores(self, dim: int | None = None) -> Tensor | None:
         """A sample of the score rows along ``dim`` (the class dimension by default), or None if unreadable."""
-        return _sample(self.input, self.class_dim if dim is None else dim)
+        return self._rows("input", self.class_dim if dim is None else dim)
 
     def target_rows(self, dim: int) -> Tensor | None:
         """A sample of the target's rows along ``dim``, or None if unreadable."""
-        return _sample(self.target, dim)
+        return self._rows("target", dim)
+
+    def _rows(self, name: str, dim: int) -> Tensor | None:
+        if (name, dim) not in self._samples:
+            self._samples[name, dim] = _sample(getattr(self, name), dim)
+        return self._samples[name, dim]
+
+    @cached_property
+    def _samples(self) -> dict[tuple[str, int], Tensor | None]:
+        return {}
+
+
+def _has_sizes(value: Any) -> bool:
+    return isinstance(value, Tensor) and not value.is_nested
 
 
 def _sample(tensor: Any, dim: int) -> Tensor | None:
     if not probe.is_readable(tensor) or not tensor.numel() or tensor.is_complex() or dim >= tensor.ndim:
         return None
+    if tensor.shape[dim] > probe.PIECE:
+        return None  # no row of classes is that long, and one alone would not be a bounded look
     with probe.unobserved():
         return probe.rows(tensor, dim)
 
@@ -120,6 +135,7 @@ class Labels:
     def __init__(self, target: Tensor, ignored: int | None) -> None:
         self._target = target
         self._ignored = ignored
+        self._bad: dict[int, Bad] = {}
 
     @cached_property
     def bounds(self) -> tuple[float, float]:
@@ -135,7 +151,9 @@ class Labels:
 
     @cached_property
     def whole(self) -> bool:
-        """Whether every sampled value is a whole number."""
+        """Whether every sampled value is a whole number, and all are finite."""
+        if not (math.isfinite(self.bounds[0]) and math.isfinite(self.bounds[1])):
+            return False
         with probe.unobserved():
             part = self._sampled
             return not part.is_floating_point() or bool((part == part.floor()).all())
@@ -184,6 +202,11 @@ class Labels:
 
     def bad(self, classes: int) -> Bad:
         """The values that are neither in ``range(classes)`` nor `ignore_index`."""
+        if classes not in self._bad:
+            self._bad[classes] = self._count_bad(classes)
+        return self._bad[classes]
+
+    def _count_bad(self, classes: int) -> Bad:
         count, examples, values, read = 0, [], set[int](), 0
         with probe.unobserved():
             offset = 0
@@ -210,7 +233,7 @@ class Labels:
                     break
         plain = self._target.is_contiguous()
         places = tuple((_place(at, self._target.shape), value) for at, value in examples[:3]) if plain else ()
-        return Bad(count, self._target.numel(), tuple(sorted(values)), places)
+        return Bad(count, read, tuple(sorted(values)), places)
 
 
 PER_PIECE = 4096
@@ -218,7 +241,7 @@ PER_PIECE = 4096
 
 @dataclass(frozen=True)
 class Bad:
-    """Label values that no class has: how many of how many, which, and where the first ones are."""
+    """Label values that no class has: how many of how many that were read, which, and where the first ones are."""
 
     count: int
     total: int

@@ -64,12 +64,25 @@ def broken_clause(call: Call) -> str | None:
         return f"weight must be a tensor or None, not {type(call.weight).__name__}"
     assert isinstance(call.input, Tensor)
     assert isinstance(call.target, Tensor)
+    layout = _layout(call.input, call.target)
+    if layout is not None:
+        return layout
     devices = {tensor.device for tensor in (call.input, call.target, call.weight) if tensor is not None}
     if len(devices) > 1:
         return "input, target and weight must be on one device"
     if call.input.shape == call.target.shape:
         return _probabilities(call, call.input, call.target, call.weight)
     return _ids(call, call.input, call.target, call.weight)
+
+
+def _layout(input: Tensor, target: Tensor) -> str | None:
+    if input.is_nested or target.is_nested:
+        return "input and target must not be nested tensors"
+    if input.layout is not torch.strided or input.is_quantized:
+        return "input must be a dense tensor"
+    if target.is_quantized or (target.layout is not torch.strided and target.shape != input.shape):
+        return "target must be a dense tensor"
+    return None
 
 
 def _options(call: Call) -> str | None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from safe_ce import guard, modes
+from safe_ce.contract import INT64
 from safe_ce.findings import SafeCrossEntropyError
 
 if TYPE_CHECKING:
@@ -54,10 +55,16 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         >>> loss.backward()
     """
 
-    # Defaults on the class: a native instance's state is a valid state of this one.
-    mode: Mode | None = None
-    ignore: tuple[str, ...] = ()
-    on_finding: Callable[[Finding], object] | None = None
+    # Defaults on the class: a native instance's state is a valid state of this one. TorchScript reads a class's
+    # annotations at run time and knows none of these types, so it sees none.
+    if TYPE_CHECKING:
+        mode: Mode | None
+        ignore: tuple[str, ...]
+        on_finding: Callable[[Finding], object] | None
+    else:
+        mode = None
+        ignore = ()
+        on_finding = None
 
     def __init__(
         self,
@@ -270,7 +277,7 @@ def _check_construction(
     ignore_index, reduction, label_smoothing = options
     if error is None and weight is None and not isinstance(size_average, Tensor) and type(ignore_index) is int:
         plain = type(label_smoothing) is float and 0.0 <= label_smoothing < 1.0
-        if plain and reduction in ("mean", "sum", "none"):
+        if plain and ignore_index in INT64 and reduction in ("mean", "sum", "none"):
             return
     if torch.compiler.is_compiling():
         return

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from safe_ce import diagnosis
-from safe_ce.call import Call
+from safe_ce.call import Call, labels_in_range
 from safe_ce.causes import BY_NAME
+from safe_ce.contract import broken_clause
 from safe_ce.findings import Finding, SafeCrossEntropyError, SafeCrossEntropyWarning, Severity
 from safe_ce.report import render
 
@@ -48,13 +49,14 @@ def of_suspicious(
     """Raise or warn for a call of which provenance or a probe says that it may be a mistake."""
     record = _record(memory, call, rejected=False)
     try:
-        refused = diagnosis.is_refused(record)
+        clause, refused = broken_clause(record), not labels_in_range(record)
     except Exception as fault:
         log_fault(fault)
         return
+    if clause is not None or (refused and mode == "warn"):
+        return  # native will say so itself, and be explained
     if refused:
-        if mode == "warn" or record.input.device.type == "cpu":
-            return  # native will say so itself, and be explained
+        # Said before the call: on an accelerator native would end the context, and on the CPU waste the memory.
         record = _record(memory, call, rejected=True)
     findings = _findings(record, ignore)
     if not refused:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from safe_ce import probe, provenance
+from safe_ce import contract, probe, provenance
 from safe_ce.causes.cause import CERTAIN, ERROR, LIKELY, POSSIBLE, WARNING, Match, cause
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def _activation(call: Call) -> provenance.Activation | None:
 
 def _values(call: Call) -> Tensor | None:
     """A sample of at least two rows of finite scores, or None."""
-    if not isinstance(call.input, Tensor) or call.classes < 2:
+    if not isinstance(call.input, Tensor) or call.input.dtype not in contract.FLOATS or call.classes < 2:
         return None
     rows = call.scores()
     if rows is None or len(rows) < 2:
@@ -136,7 +136,8 @@ def log_softmax_applied(call: Call) -> Match | None:
     if rows is None:
         return None
     with probe.unobserved():
-        if not bool((rows <= 1e-6).all()) or not bool((rows.logsumexp(1).abs() <= 1e-4).all()):
+        tolerance = max(1e-4, probe.sum_tolerance(call.input.dtype))
+        if not bool((rows <= 1e-6).all()) or not bool((rows.logsumexp(1).abs() <= tolerance).all()):
             return None
     return Match(
         POSSIBLE,

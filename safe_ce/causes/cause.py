@@ -143,6 +143,8 @@ def operands(call: Call, match: Match) -> tuple[Operand, ...]:
 
 
 def _operand(name: str, value: Any, marks: tuple[int, ...]) -> Operand:
+    if isinstance(value, Tensor) and value.is_nested:
+        return Operand(name, f"nested {dtype_name(value)}", None)
     if isinstance(value, Tensor):
         return Operand(name, dtype_name(value), tuple(value.shape), marks)
     return Operand(name, described(value), None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from safe_ce import contract
+from safe_ce import contract, probe
 from safe_ce.causes.cause import CERTAIN, ERROR, LIKELY, POSSIBLE, WARNING, Match, cause, dtype_name, listed, plural
 from safe_ce.repair import attempt
 
@@ -31,7 +32,7 @@ def _bad_ids(call: Call) -> Bad | None:
     labels = call.labels
     if not call.rejected or labels is None or not _has_id_shape(call) or not call.classes or call.classes == 1:
         return None
-    if not labels.whole or labels.fit(call.classes):
+    if not labels.whole or labels.fit(call.classes) or not all(map(math.isfinite, labels.bounds)):
         return None
     found = labels.bad(call.classes)
     return found if found.count else None
@@ -40,6 +41,18 @@ def _bad_ids(call: Call) -> Bad | None:
 def _where(bad: Bad) -> str:
     """``"7 at [3], 9 at [5]"``, for a note."""
     return ", ".join(f"{value} at {list(place)}" for place, value in bad.places)
+
+
+def _fractions(call: Call) -> tuple[float, ...]:
+    """The distinct target values that are finite and no whole numbers."""
+    values = () if call.labels is None else call.labels.distinct
+    return tuple(value for value in values if math.isfinite(value) and value != int(value))
+
+
+def _not_finite(target: Tensor) -> int:
+    """How many values of a readable floating-point target are NaN or infinite."""
+    with probe.unobserved():
+        return sum(int((~piece.float().isfinite()).sum()) for piece in probe.pieces(target))
 
 
 @cause("SCE207", "float-index-target", ERROR)
@@ -59,13 +72,14 @@ def float_index_target(call: Call) -> Match | None:
 
         >>> target = target.long()
     How it is recognised, and when sound calls look alike
-        A floating-point target of the shape of class ids, all of whose values are whole numbers. With fractions it is a
-        regression target (SCE214).
+        A floating-point target of the shape of class ids, all of whose values are whole numbers, but for NaN where
+        labels are missing. With fractions it is a regression target (SCE214).
     """
     if not call.tensors or not call.rejected or not call.target.is_floating_point() or not _has_id_shape(call):
         return None
     labels = call.labels
-    if labels is not None and not labels.whole:
+    odd = 0 if labels is None else _not_finite(call.target)
+    if labels is not None and not labels.whole and (not odd or _fractions(call)):
         return None
     repaired = attempt(call, "target = target.long()")
     if repaired is None:
@@ -78,6 +92,14 @@ def float_index_target(call: Call) -> Match | None:
             "cast the target where it is read: target.long()",
             fix=repaired.fix,
             odds=0.6,
+        )
+    if odd:
+        return Match(
+            LIKELY,
+            f"the class ids are {dtype_name(call.target)} with NaN or inf among them; native wants int64",
+            (f"{odd} of {plural(call.target.numel(), 'label')} not finite, as a table's missing entries are read",),
+            "drop the samples without a label or give them the ignore_index, then cast the target: target.long()",
+            odds=0.8,
         )
     low, high = labels.bounds
     return Match(
@@ -111,9 +133,11 @@ def wrong_int_target(call: Call) -> Match | None:
     """
     if not call.tensors or not call.rejected or not _has_id_shape(call) or call.input.dtype not in contract.FLOATS:
         return None
-    dtype = call.target.dtype
+    dtype, labels = call.target.dtype, call.labels
     if dtype is torch.int64 or dtype.is_floating_point or dtype.is_complex:
         return None
+    if labels is not None and not labels.fit(call.classes) and contract.broken_clause(call) is None:
+        return None  # uint8 is accepted here: it is the values that are not
     repaired = attempt(call, "target = target.long()")
     if repaired is None:
         return None
@@ -145,17 +169,20 @@ def labels_start_at_one(call: Call) -> Match | None:
 
         >>> target = target - 1
     How it is recognised, and when sound calls look alike
-        The largest label is C and 0 never occurs. Where 0 does occur the head is one output short (SCE210).
+        The largest label is C and 0 never occurs. Where 0 does occur, or is the ignore_index, the head is one output
+        short (SCE210).
     """
     bad = _bad_ids(call)
     labels = call.labels
     if bad is None or labels is None or bad.values != (call.classes,):
         return None
     kept = labels.kept
-    if kept is None or kept[0] < 1:
+    if kept is None or kept[0] < 1 or call.ignored == 0:
         return None
     ignores = call.ignored is not None and labels.bounds[0] <= call.ignored <= labels.bounds[1]
-    statement = "target = torch.where(target == ignore_index, target, target - 1)" if ignores else "target = target - 1"
+    clash = call.ignored is not None and 0 < call.ignored < call.classes  # a label moves onto the ignore_index
+    kept_as_is = f"target = torch.where(target == {call.ignored}, target, target - 1)"
+    statement = kept_as_is if ignores else "target = target - 1"
     repaired = attempt(call, statement, labels="made")
     return Match(
         LIKELY,
@@ -165,8 +192,8 @@ def labels_start_at_one(call: Call) -> Match | None:
             f"the largest label is the number of classes, {call.classes}: {_where(bad) or 'out of range'}",
             f"0 does not occur in {plural(bad.total, 'label')}",
         ),
-        "subtract 1 from the labels where they are read",
-        fix=None if repaired is None else repaired.statements,
+        "subtract 1 from the labels where they are read" + (", and from the ignore_index" if clash else ""),
+        fix=None if repaired is None or clash else repaired.statements,
         odds=0.8,
         input_marks=(call.class_dim,),
     )
@@ -229,7 +256,9 @@ def ignore_index_mismatch(call: Call) -> Match | None:
         >>> kwargs = dict(ignore_index=255)
     How it is recognised, and when sound calls look alike
         Exactly one id is out of range, it is one that data sets use for void (-100, -1, 255; or C, where another
-        ignore_index was chosen and never occurs), and valid classes occur beside it. A mask of nothing but 0 and 255 is SCE212, and -1 to 1 may be classes of their own (SCE210).
+        ignore_index was chosen and never occurs), and valid classes occur beside it. A mask of nothing but 0 and 255
+        is SCE212, and labels of nothing but -1 and 1, or -1, 0 and 1 for 3 classes, may be classes of their own
+        (SCE210).
     """
     bad = _bad_ids(call)
     labels = call.labels
@@ -241,12 +270,18 @@ def ignore_index_mismatch(call: Call) -> Match | None:
     if void not in VOID and not past:
         return None
     valid = tuple(value for value in labels.distinct if 0 <= value < call.classes)
-    repaired = attempt(call, f"ignore_index = {void}", labels="made")
+    statement = f"ignore_index = {void}"
+    taken = call.ignored is not None and call.ignored in labels.distinct  # both are void: one of them has to go
+    if taken:
+        statement = f"target = target.masked_fill(target == {void}, {call.ignored})"
+    repaired = attempt(call, statement, labels="made")
     if repaired is None or (not valid and void != -100):
         return None
     usual = "what Hugging Face labels use" if void == -100 else "a usual void id" if void in VOID else "the class count"
     if call.same_shape or (void == 255 and valid == (0,)):
         confidence, odds = POSSIBLE, 0.5  # a gray mask, more likely
+    elif void == -1 and not taken and (valid == (1,) or (valid == (0, 1) and call.classes == 3)):
+        confidence, odds = POSSIBLE, 0.5  # classes numbered around 0
     else:
         confidence, odds = LIKELY, 0.7 if past else 0.85 if void != -1 else 0.75
     return Match(
@@ -256,7 +291,7 @@ def ignore_index_mismatch(call: Call) -> Match | None:
             f"{bad.count} of {plural(bad.total, 'label')} are {void}, {usual}",
             f"all others are classes: {listed(valid)}" if valid else f"ignore_index is {call.ignore_index}",
         ),
-        f"tell the loss: ignore_index={void}",
+        f"mark both alike: set the {void} to {call.ignore_index}" if taken else f"tell the loss: ignore_index={void}",
         fix=repaired.statements,
         odds=odds,
     )
@@ -279,8 +314,8 @@ def mask_not_class_ids(call: Call) -> Match | None:
 
         >>> target = (target > 0).long()
     How it is recognised, and when sound calls look alike
-        Two or more widely spaced values of 0 to 255 that do not fit the classes, in an image; or only 0 and 255. Classes
-        0 to C - 1 beside a single 255 are a mask with a void id (SCE211).
+        Two or more widely spaced values of 0 to 255 that do not fit the classes, in an image; or only 0 and 255.
+        Classes 0 to C - 1 beside a single 255 are a mask with a void id (SCE211).
     """
     bad = _bad_ids(call)
     labels = call.labels
@@ -289,12 +324,13 @@ def mask_not_class_ids(call: Call) -> Match | None:
     values = tuple(int(value) for value in labels.distinct if value != call.ignored)
     if values[0] < 0 or values[-1] > 255 or len(values) < 2:
         return None
-    two = values[0] == 0 and len(values) == 2 and values[1] in (1 << bits for bits in range(5, 8)) or values == (0, 255)
+    two = values in ((0, 32), (0, 64), (0, 128), (0, 255))
     image = len(call.target_shape) >= 3 or (len(call.target_shape) == 2 and min(call.target_shape) > 16)
     apart = (values[-1] - values[0]) / (len(values) - 1)
     if not two and not (image and len(bad.values) >= 2 and (apart >= 5 or values[-1] == 255)):
         return None
-    repaired = attempt(call, "target = (target > 0).long()", labels="made") if len(values) == 2 and values[0] == 0 else None
+    plain = len(values) == 2 and values[0] == 0 and call.ignored not in labels.distinct
+    repaired = attempt(call, "target = (target > 0).long()", labels="made") if plain else None
     return Match(
         LIKELY,
         f"the mask holds gray values, {listed(values)}, not the ids of {call.classes} classes",
@@ -334,7 +370,7 @@ def all_targets_ignored(call: Call) -> Match | None:
     return Match(
         CERTAIN,
         f"every target is ignored ({call.ignored}): the mean over none of them is NaN",
-        (f"all {call.target.numel()} targets are {call.ignored}, the ignore_index",),
+        (f"{plural(call.target.numel(), 'target')}, and nothing but {call.ignored}, the ignore_index",),
         'skip the batch, or use reduction="sum" and divide by max(number of valid targets, 1)',
         fix='reduction = "sum"',
         odds=0.8,
@@ -357,13 +393,16 @@ def regression_target(call: Call) -> Match | None:
 
         >>> target = torch.tensor([1, 1, 0, 1])
     How it is recognised, and when sound calls look alike
-        A floating-point target of the shape of class ids that has fractions, or one per score of shape (N,), beyond 0 to
-        1, which native accepts (a finding of severity warning). Whole numbers are ids in the wrong dtype
-        (SCE207), and floats of the input's own shape are class probabilities.
+        A floating-point target of the shape of class ids that has fractions, or one per score of shape (N,), beyond 0
+        to 1, which native accepts (a finding of severity warning). Whole numbers are ids in the wrong dtype (SCE207),
+        and floats of the input's own shape are class probabilities.
     """
     labels = call.labels
     if labels is None or not call.tensors or labels.whole or not call.target.is_floating_point():
         return None
+    fractions = _fractions(call)
+    if not fractions:
+        return None  # ids with NaN among them
     low, high = labels.bounds
     one_each = call.same_shape and len(call.shape) == 1 and call.shape[0] > 1 and not call.rejected
     if one_each:
@@ -374,8 +413,10 @@ def regression_target(call: Call) -> Match | None:
         return None
     return Match(
         LIKELY,
-        f"the target holds real numbers, from {low:g} to {high:g}, not class ids",
-        (f"values with fractions: {listed(tuple(f'{v:g}' for v in labels.distinct if v != int(v)), 4)}",),
+        "the target holds real numbers"
+        + (f", from {low:g} to {high:g}" if math.isfinite(low) and math.isfinite(high) else "")
+        + ", not class ids",
+        (f"values with fractions: {listed(tuple(f'{value:g}' for value in fractions), 4)}",),
         "for real-valued targets use a regression loss such as nn.MSELoss; for classes pass integer ids",
         severity=WARNING if one_each else ERROR,
         odds=0.7,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -39,10 +41,10 @@ def class_dim_last(call: Call) -> Match | None:
         >>> input = input.movedim(-1, 1)
     How it is recognised, and when sound calls look alike
         With the last dimension moved to dim 1 the call meets the contract. Where native accepts: a soft target of the
-        same shape sums to 1 along the last dimension and not along dim 1 (certain), or a bare linear layer's output of as
-        many steps as classes (likely).
+        same shape sums to 1 along the last dimension and not along dim 1 (certain), or a bare linear layer's output of
+        as many steps as classes (likely).
     """
-    if not call.tensors or len(call.shape) < 3:
+    if not call.tensors or len(call.shape) < 3 or call.shape[-1] == 1:
         return None
     last = len(call.shape) - 1
     moved = "input = input.movedim(-1, 1)"
@@ -63,6 +65,9 @@ def class_dim_last(call: Call) -> Match | None:
     if not call.rejected:
         if call.shape[1] != call.shape[-1] or not provenance.is_linear_output(call.input):
             return None
+        repaired = attempt(call, moved)
+        if repaired is None:
+            return None
         return Match(
             LIKELY,
             f"the classes are likely in the last dimension of {call.shape}; softmax runs over dim 1",
@@ -71,10 +76,12 @@ def class_dim_last(call: Call) -> Match | None:
                 f"native cannot tell: dims 1 and {last} have the same size, {call.shape[1]}",
             ),
             "move the classes to dim 1",
-            fix=moved,
+            fix=repaired.fix,
             odds=0.6,
             input_marks=(last,),
         )
+    if attempt(call) is not None and not provenance.is_linear_output(call.input):
+        return None  # as they are the shapes fit as well, and something else is wrong
     repaired = attempt(call, moved)
     if repaired is not None:
         return Match(
@@ -128,6 +135,9 @@ def one_side_flattened(call: Call) -> Match | None:
     if not call.tensors or not call.rejected:
         return None
     dims = len(call.shape)
+    soft = _one_soft_side_flattened(call)
+    if soft is not None:
+        return soft
     if dims == 2 and len(call.target_shape) > 1:
         repaired = attempt(call, "target = target.reshape(-1)")
         if repaired is None or call.target_shape[0] == call.shape[0]:
@@ -158,6 +168,29 @@ def one_side_flattened(call: Call) -> Match | None:
         odds=0.85,
         input_marks=tuple(dim for dim in range(dims) if dim != 1) if dims > 2 else (0,),
         target_marks=tuple(range(len(call.target_shape))),
+    )
+
+
+def _one_soft_side_flattened(call: Call) -> Match | None:
+    """The match for class probabilities, (N * T, C) on one side and (N, ..., C) on the other."""
+    if not call.target.is_floating_point() or not call.shape or call.target_shape[-1:] != call.shape[-1:]:
+        return None
+    if {2} != {min(len(call.shape), len(call.target_shape))} or len(call.shape) == len(call.target_shape):
+        return None
+    whole, flat = ("target", "logits") if len(call.shape) == 2 else ("input", "target")
+    repaired = attempt(call, f"{whole} = {whole}.reshape(-1, {call.shape[-1]})")
+    if repaired is None:
+        return None
+    return Match(
+        CERTAIN,
+        f"the {flat} {'were' if flat == 'logits' else 'was'} flattened to rows and the other side was not:"
+        f" {call.shape} against {call.target_shape}",
+        (f"flattened, both sides are rows of {call.shape[-1]}",),
+        "flatten both sides alike",
+        fix=repaired.fix,
+        odds=0.85,
+        input_marks=tuple(range(len(call.shape) - 1)),
+        target_marks=tuple(range(len(call.target_shape) - 1)),
     )
 
 
@@ -280,11 +313,9 @@ def binary_logits(call: Call) -> Match | None:
         if _sum_to_one(call.target_rows(0)):
             return None
         low, high = labels.bounds
-        if not labels.whole and not (low >= 0 and high <= 1):
+        if not labels.whole or not (math.isfinite(low) and math.isfinite(high)):
             return None  # no labels of anything: SCE203
-        if not labels.whole and not call.rejected:
-            return None
-        if labels.whole and (low < 0 or high > 1) and not call.rejected:
+        if (low < 0 or high > 1) and not call.rejected:
             return _scores_of_one_output(call, high)
     binary = labels.whole and labels.bounds[0] >= 0 and labels.bounds[1] <= 1
     if call.target.is_floating_point() is False and not binary:
@@ -306,10 +337,11 @@ def binary_logits(call: Call) -> Match | None:
 def _scores_of_one_output(call: Call, high: float) -> Match:
     return Match(
         LIKELY,
-        f"one score per sample against class ids up to {high:g}: the input has no class dimension",
+        f"one score per sample against labels up to {int(high)}: the input has no class dimension",
         (f"native takes the batch for one row of {call.shape[0]} classes",),
-        f"give the model {high + 1:g} outputs, one per class; for an ordered quantity use a regression loss",
-        odds=0.6,
+        (f"give the model {int(high) + 1} outputs, one per class; " if high > 0 else "")
+        + "for an ordered quantity use a regression loss",
+        odds=0.65,
         input_marks=(0,),
     )
 
@@ -333,7 +365,7 @@ def arguments_swapped(call: Call) -> Match | None:
         Exchanged, the call meets the contract and the ids are in range. With soft targets: the input's rows are a
         distribution and the target's are not, with negative scores among them (likely).
     """
-    if not call.tensors or not call.shape:
+    if not call.tensors:
         return None
     exchanged = "input, target = target, input"
     if call.same_shape:
@@ -342,7 +374,9 @@ def arguments_swapped(call: Call) -> Match | None:
         rows = call.target_rows(call.class_dim)
         if rows is None or not _sum_to_one(call.scores()) or _sum_to_one(rows):
             return None
-        if not bool((rows < 0).any()) or call.input.requires_grad:
+        with probe.unobserved():
+            negative = bool((rows < 0).any())
+        if not negative or call.input.requires_grad:
             return None
         return Match(
             LIKELY,
@@ -361,7 +395,7 @@ def arguments_swapped(call: Call) -> Match | None:
         return None
     return Match(
         CERTAIN if not call.input.is_floating_point() else LIKELY,
-        f"the arguments are swapped: {call.shape} ids came first, {call.target_shape} scores second",
+        f"the arguments are swapped: ids {call.shape} came first, scores {call.target_shape} second",
         ("exchanged, they meet native's contract",),
         "the order is criterion(input, target): logits first",
         fix=repaired,
@@ -371,8 +405,6 @@ def arguments_swapped(call: Call) -> Match | None:
 
 def attempt_exchanged(call: Call) -> str | None:
     """The statements that exchange the arguments of a call and give one that native accepts, or None."""
-    from dataclasses import replace
-
     other = replace(call, input=call.target, target=call.input)
     rows = other.scores() if other.input.ndim > 1 else None
     if rows is not None:
@@ -403,7 +435,8 @@ def wrong_class_count(call: Call) -> Match | None:
         >>> input = torch.randn(4, 768)
         >>> target = torch.tensor([2204, 6659, 2204, 1999])
     Fix
-        Apply the output layer before the loss, and take the class count from the tensor: logits.view(-1, logits.size(-1)).
+        Apply the output layer before the loss, and take the class count from the tensor:
+        logits.view(-1, logits.size(-1)).
 
         >>> input = torch.randn(4, 8000)
     How it is recognised, and when sound calls look alike
@@ -418,12 +451,13 @@ def wrong_class_count(call: Call) -> Match | None:
         rows = call.input.numel() // view[-1]
         needed = labels.fit(view[-1]) and (len(view) > 2 or not labels.fit(classes))
         if len(call.target_shape) == 1 and call.target_shape[0] == rows and needed:
+            repaired = attempt(call, f"input = input.reshape(-1, {view[-1]})")
             return Match(
                 CERTAIN,
                 f"a view cut the scores into rows of {classes}; the model gives {view[-1]} per target",
                 (f"the logits had the shape {view} before the view", f"{rows} targets need {rows} rows"),
                 "take the class count from the tensor: view(-1, logits.size(-1))",
-                fix=f"input = input.reshape(-1, {view[-1]})",
+                fix=None if repaired is None else repaired.fix,
                 severity=ERROR,
                 odds=0.95,
                 input_marks=(1,),
@@ -443,6 +477,8 @@ def wrong_class_count(call: Call) -> Match | None:
             input_marks=(1,),
         )
     if call.target_shape != contract.index_target_shape(call.shape) or not labels.whole or labels.fit(classes):
+        return None
+    if not all(map(math.isfinite, labels.bounds)):
         return None
     bad = labels.bad(classes)
     if classes % HIDDEN or classes < HIDDEN or 2 * bad.count < bad.total or labels.bounds[0] < 0:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from safe_ce import contract, probe
@@ -73,18 +74,30 @@ def class_ids_as_logits(call: Call) -> Match | None:
         kept = call.labels.kept
         if kept is None or kept[0] < 0 or (not call.rejected and kept[1] < 2):
             return None
-    elif call.same_shape and target.is_floating_point() and call.labels is not None and not call.labels.whole:
-        return None
+    elif call.same_shape and target.is_floating_point() and (_is_distribution(call) or not _holds_whole(call)):
+        return None  # integer scores against class probabilities
     return Match(
         CERTAIN if not input.is_floating_point() else LIKELY,
         f"the input holds one {dtype_name(input)} per target, as argmax gives, not a score per class",
         (
-            "every value of the input is a whole number, and it carries no gradient",
+            "every value of the input is a whole number, and no autograd graph leads back from it",
             f"scores for targets of shape {call.target_shape} have one dimension more, for the classes",
         ),
         "pass the model's scores, before argmax: one per class for every target",
         odds=0.9,
     )
+
+
+def _holds_whole(call: Call) -> bool:
+    return call.labels is None or call.labels.whole
+
+
+def _is_distribution(call: Call) -> bool:
+    rows = call.target_rows(call.class_dim)
+    if rows is None or len(call.shape) < 2:
+        return False
+    with probe.unobserved():
+        return bool(((rows.sum(1) - 1).abs() < 1e-2).all())
 
 
 def _ids_against_probabilities(call: Call) -> bool:
@@ -122,15 +135,18 @@ def single_logit(call: Call) -> Match | None:
         return None
     labels = call.labels
     real = labels is not None and call.target.is_floating_point() and not labels.whole
-    help = (
-        "for real-valued targets use a regression loss such as nn.MSELoss"
-        if real
-        else "use nn.BCEWithLogitsLoss with float labels of the input's shape, or give the model two outputs"
-    )
+    help = "use nn.BCEWithLogitsLoss with float labels of the input's shape, or give the model two outputs"
+    if real:
+        regression = "for real-valued targets use a regression loss such as nn.MSELoss"
+        shares = labels is not None and labels.bounds[0] >= 0 and labels.bounds[1] <= 1
+        help = f"{help}; {regression}" if shares else regression
+    evidence = [f"the class dimension, dim {call.class_dim}, has size 1", "softmax over one class is always 1"]
+    if call.rejected and labels is not None and labels.whole and not labels.fit(1):
+        evidence.append("0 is the only label that such an input has a class for")
     return Match(
         CERTAIN,
         "the input has a single class: the loss is 0 and so is its gradient, whatever the model learns",
-        (f"the class dimension, dim {call.class_dim}, has size 1", "softmax over one class is always 1"),
+        tuple(evidence),
         help,
         odds=0.5 if real else 0.95,
         input_marks=(call.class_dim,),
@@ -197,8 +213,9 @@ def _members(value: Any, source: str = "input", depth: int = 2) -> Iterator[tupl
 def _fields(value: Any) -> dict[Any, Any]:
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, tuple) and hasattr(type(value), "_fields"):
-        return dict(zip(type(value)._fields, value, strict=True))
+    names = attribute(type(value), "_fields")
+    if isinstance(value, tuple) and isinstance(names, tuple) and len(names) == len(value):
+        return dict(zip(names, value, strict=True))
     if isinstance(value, (tuple, list)):
         return dict(enumerate(value))
     return dict(attribute(value, "__dict__") or {})
@@ -212,13 +229,17 @@ def _fitting_members(call: Call) -> Iterator[tuple[str, Tensor]]:
     """The tensors inside the input that native accepts as logits for the target, by likelihood."""
     value, members = call.input, list(_members(call.input))
     if type(value).__module__ == "numpy" and isinstance(attribute(value, "shape"), tuple) and value.dtype.kind in "fiu":
-        members = [("torch.as_tensor(input)", torch.as_tensor(value))]
-    elif isinstance(value, (list, tuple)) and value and all(isinstance(item, Tensor) for item in value):
-        if len({item.shape for item in value}) == 1:
-            members.append(("torch.stack(list(input))", torch.stack(list(value))))
+        try:
+            members = [("torch.as_tensor(input)", torch.as_tensor(value))]
+        except (TypeError, ValueError):
+            members = []  # a byte order or a precision that torch does not have
+    elif isinstance(value, (list, tuple)) and all(isinstance(item, Tensor) for item in value):
+        stackable = len({(item.shape, item.dtype, item.device) for item in value}) == 1
+        members += [("torch.stack(list(input))", torch.stack(list(value)))] if stackable else []
     for source, member in members:
         candidate = dataclasses.replace(call, input=member, rejected=False)
-        if contract.broken_clause(candidate) is None and labels_in_range(candidate):
+        lone = candidate.tensors and len(candidate.shape) == 1 and candidate.target_shape == (1,)
+        if contract.broken_clause(candidate) is None and labels_in_range(candidate) and not lone:
             yield source, member
 
 
@@ -241,6 +262,7 @@ def logits_not_finite(call: Call) -> Match | None:
     How it is recognised, and when sound calls look alike
         NaN anywhere, +inf anywhere, or -inf at the very class that is the target. -inf at other classes is how classes
         are masked out, and sound; with label smoothing it makes the loss infinite, and with class probabilities NaN.
+        Whole rows of -inf are left alone where the row is ignored.
     """
     input = call.input
     if call.rejected or not call.tensors or not probe.is_readable(input) or not input.numel():
@@ -249,20 +271,12 @@ def logits_not_finite(call: Call) -> Match | None:
         found = _not_finite(call)
     if found is None:
         return None
-    what, evidence = found
-    if input.dtype is torch.float16 and "inf" in what:
-        evidence += ("float16 ends at 65504",)
-    return Match(
-        CERTAIN,
-        f"the input holds {what}",
-        evidence,
-        "find its origin with torch.autograd.set_detect_anomaly(True)"
-        + ("; train in bfloat16, or with a GradScaler" if input.dtype is torch.float16 else ""),
-        odds=0.9,
-    )
+    what, evidence, help = found
+    return Match(CERTAIN, f"the input holds {what}", evidence, help, odds=0.9)
 
 
-def _not_finite(call: Call) -> tuple[str, tuple[str, ...]] | None:
+def _not_finite(call: Call) -> tuple[str, tuple[str, ...], str] | None:
+    """What is not finite and reaches the loss, what was counted of it, and what to do."""
     input: Tensor = call.input
     nan = positive = negative = 0
     for piece in probe.pieces(input):
@@ -272,26 +286,36 @@ def _not_finite(call: Call) -> tuple[str, tuple[str, ...]] | None:
         positive += int(piece.isposinf().sum())
         negative += int(piece.isneginf().sum())
     total = plural(input.numel(), "score")
-    if nan:
-        return "NaN", (f"{nan} of {total} are NaN",)
-    if positive:
-        return "+inf, which makes the loss NaN", (f"{positive} of {total} are +inf",)
+    if nan or positive:
+        origin = "find its origin with torch.autograd.set_detect_anomaly(True)"
+        limit: tuple[str, ...] = ()
+        if input.dtype is torch.float16:
+            origin += "; train in bfloat16, or with a GradScaler"
+            limit = ("float16 ends at 65504",)
+        if nan:
+            return "NaN", (f"{nan} of {total}: NaN", *limit), origin
+        return "+inf, which makes the loss or its gradient NaN", (f"{positive} of {total}: +inf", *limit), origin
     if not negative:
         return None
-    masked = (f"{negative} of {total} are -inf", "masking classes with -inf is sound for class ids alone")
-    if call.label_smoothing > 0:
-        return "-inf, which label smoothing turns into an infinite loss", masked
+    finite = "mask with a large finite number such as -1e4 instead of -inf"
+    masked = (f"{negative} of {total}: -inf", "masking classes with -inf is sound for class ids without smoothing")
     if call.same_shape:
-        return "-inf, which class probabilities turn into NaN (0 times -inf)", masked
-    at_target = _masked_targets(call)
+        return "-inf, which class probabilities turn into NaN (0 times -inf)", masked, finite
+    at_target, beside = _masked_targets(call)
     if at_target:
-        counted = plural(at_target, "target")
-        return "-inf at the very class that is the target", (f"{counted} point at a class whose score is -inf",)
+        points = "1 target points" if at_target == 1 else f"{at_target} targets point"
+        return (
+            "-inf at the very class that is the target",
+            (f"{points} at a class whose score is -inf",),
+            "do not mask the target's own class, or mark such targets with ignore_index",
+        )
+    if call.label_smoothing > 0 and beside:
+        return "-inf, which label smoothing turns into an infinite loss", masked, finite + ", or smooth no labels"
     return None
 
 
-def _masked_targets(call: Call) -> int:
-    """How many class ids, in a bounded part of a sound call, point at a score of -inf."""
+def _masked_targets(call: Call) -> tuple[int, int]:
+    """How many of the targets that count have -inf at their own class, and how many at any; of a bounded part."""
     input, target = call.input, call.target
     if input.ndim == 1:
         input, target = input[None], target.reshape(1)
@@ -300,7 +324,7 @@ def _masked_targets(call: Call) -> int:
         input, target = input[:keep], target[:keep]
     kept = (target >= 0) & (target < input.shape[1]) & (target != call.ignored)
     chosen = input.gather(1, torch.where(kept, target, 0).long().unsqueeze(1)).squeeze(1)
-    return int((kept & chosen.isneginf()).sum())
+    return int((kept & chosen.isneginf()).sum()), int((kept & input.isneginf().any(1)).sum())
 
 
 @cause("SCE109", "logits-wrong-dtype", ERROR)
@@ -329,9 +353,10 @@ def logits_wrong_dtype(call: Call) -> Match | None:
     repaired = attempt(call, f"input = {cast}")
     if repaired is None:
         return None
+    wanted = "wider than 8 bits" if call.input.is_floating_point() else "floating point"
     return Match(
         CERTAIN,
-        f"the input is {dtype_name(call.input)}; scores must be floating point",
+        f"the input is {dtype_name(call.input)}; scores must be {wanted}",
         (f"native takes scores of {', '.join(str(d).removeprefix('torch.') for d in contract.FLOATS)}",),
         "remove the cast on the scores, and let the model's own floats through",
         fix=repaired.fix,
@@ -366,12 +391,12 @@ def logits_extra_dim(call: Call) -> Match | None:
         repaired = attempt(call, statement)
         if repaired is None or len(remaining) < 2:
             continue
-        one = "a stray dimension" if len(dims) == 1 else "stray dimensions"
+        one, it = ("a stray dimension", "it") if len(dims) == 1 else ("stray dimensions", "them")
         return Match(
             CERTAIN if repaired.labels_fit else LIKELY,
             f"the logits have {one} of size 1: {call.shape} instead of {remaining}",
-            (f"without it, {remaining} goes with a target of shape {contract.index_target_shape(remaining)}",),
-            "remove it: " + ("flatten what the pooling leaves" if trailing else "squeeze it by its number"),
+            (f"without {it}, {remaining} goes with a target of shape {contract.index_target_shape(remaining)}",),
+            f"remove {it}: " + ("flatten what the pooling leaves" if trailing else f"squeeze {it} by number"),
             fix=repaired.fix,
             odds=0.87,
             input_marks=dims,
@@ -448,7 +473,7 @@ def half_reduction_overflow(call: Call) -> Match | None:
     """float16 cannot count this many targets, or hold the sum of their losses.
 
     What happens
-        On the CPU, a mean over more than 65504 targets is 0 with a zero gradient, and a sum beyond 65504 is inf.
+        On the CPU, a mean over tens of thousands of targets is 0, inf or NaN, and a sum beyond 65504 is inf.
     Why it is wrong
         The loss is computed in the dtype of the logits, and float16 ends at 65504.
     Example
@@ -459,33 +484,44 @@ def half_reduction_overflow(call: Call) -> Match | None:
 
         >>> input = input.float()
     How it is recognised, and when sound calls look alike
-        float16 logits on the CPU outside autocast, with a mean over more than 65504 targets, or with a sum that a
-        sample of the targets shows to be too large. On an accelerator the sums are kept in float32.
+        float16 logits on the CPU outside autocast, where the loss of every single target is finite and native's mean
+        or sum of them is not, or is 0. On an accelerator the sums are kept in float32.
     """
     input = call.input
     if call.rejected or not call.tensors or input.dtype is not torch.float16 or input.device.type != "cpu":
         return None
-    if torch.is_autocast_enabled("cpu") or call.reduction == "none" or not call.classes:
+    if torch.is_autocast_enabled("cpu") or call.reduction == "none" or not call.classes or not input.numel():
         return None
-    count = input.numel() // call.classes
-    if count <= 65504 and call.averaged:
+    if not all(probe.is_readable(tensor) for tensor in (input, call.target, call.weight) if tensor is not None):
         return None
-    if call.averaged:
-        outcome = f"the mean over {count} targets is 0: float16 ends at 65504"
-    else:
-        rows = call.scores()
-        if rows is None:
+    name = "mean" if call.averaged else "sum"
+    with probe.unobserved():
+        losses = _native(call, "none")
+        if not bool(losses.isfinite().all()):
             return None
-        with probe.unobserved():
-            typical = (rows.logsumexp(1) - rows.mean(1)).mean().item()
-        if not math.isfinite(typical) or typical * count < 2 * 65504:
-            return None
-        outcome = f"the sum over {count} targets overflows: float16 ends at 65504"
+        total, result = losses.sum(dtype=torch.float64).item(), _native(call, name).item()
+    count, shown = losses.numel(), "NaN" if math.isnan(result) else f"{result:g}"
+    if total / count < 1e-4 or (math.isfinite(result) and result != 0):
+        return None
     return Match(
-        LIKELY,
-        outcome,
-        (f"a loss of float16 logits on the CPU is reduced in float16, over {count} targets here",),
+        CERTAIN,
+        f"the {name} over {plural(count, 'target')} comes out as {shown}: float16 ends at 65504",
+        (
+            "a loss of float16 logits on the CPU is reduced in float16",
+            f"the loss of every single target is finite; together they are {total:.0f}",
+        ),
         "compute the loss in float32",
-        fix="input = input.float()",
+        fix="input = input.float()" if call.weight is None else "input = input.float()\nweight = weight.float()",
         odds=0.9,
+    )
+
+
+def _native(call: Call, reduction: str) -> Tensor:
+    return F.cross_entropy(
+        call.input,
+        call.target,
+        weight=call.weight,
+        ignore_index=call.ignore_index,
+        reduction=reduction,
+        label_smoothing=call.label_smoothing,
     )

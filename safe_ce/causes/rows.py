@@ -108,7 +108,7 @@ def ragged_batch(call: Call) -> Match | None:
     return Match(
         confidence,
         f"{plural(rows, 'row')} of logits against {plural(targets, 'target')}: the batch is ragged",
-        (side,) if side else ("neither count explains the other",),
+        (side,) if side else () if structured else ("neither count explains the other",),
         help,
         odds=odds,
         input_marks=(0,),
@@ -231,8 +231,8 @@ def sequence_length_mismatch(call: Call) -> Match | None:
         >>> input = torch.randn(8, 100, 19)
         >>> target = torch.zeros(8, 20, dtype=torch.int64)
     Fix
-        Cut both sides to the same steps: for next-token prediction logits[:, :-1] against labels[:, 1:]; truncate inputs
-        and labels together.
+        Cut both sides to the same steps: for next-token prediction logits[:, :-1] against labels[:, 1:]; truncate
+        inputs and labels together.
 
         >>> target = target[:, 1:]
     How it is recognised, and when sound calls look alike
@@ -242,7 +242,7 @@ def sequence_length_mismatch(call: Call) -> Match | None:
     if not call.tensors or not call.rejected:
         return None
     if len(call.shape) == 3 and len(call.target_shape) == 2 and call.shape[0] == call.target_shape[0]:
-        return _lengths(call)
+        return _lengths(call) if call.target_shape[1] > 1 else None  # a column holds one label per sample
     counts = _row_counts(call)
     if counts is None:
         return None
@@ -274,7 +274,8 @@ def _length_evidence(call: Call, rows: int, targets: int) -> float:
     batch = math.gcd(rows, targets)
     if batch == 1 or min(rows, targets) == batch:
         # One divides the other, or neither shares anything; many ids are tokens even so.
-        return 0.55 if (call.classes >= 1000 or _some_are_ignored(call)) and min(rows, targets) > 100 and batch == 1 else 0.0
+        many = batch == 1 and min(rows, targets) > 100
+        return 0.55 if many and (call.classes >= 1000 or _some_are_ignored(call)) else 0.0
     steps = sorted((rows // batch, targets // batch))
     odds = 0.35
     if steps[1] - steps[0] == 1 and steps[0] >= 8:
@@ -292,6 +293,10 @@ def _lengths(call: Call) -> Match | None:
     last = provenance.is_linear_output(call.input) or (labels is not None and not labels.fit(call.shape[1]))
     if last and labels is not None and not labels.fit(call.shape[2]) and labels.fit(call.shape[1]):
         last = False
+    either = not last and labels is not None and labels.fit(call.shape[2])
+    if either and not provenance.is_convolution_output(call.input):
+        # The ids fit both dimensions: the lengths are likely those that differ by one.
+        last = abs(call.shape[1] - steps) == 1 != abs(call.shape[2] - steps)
     length = call.shape[1] if last else call.shape[2]
     if length == steps:
         return None
@@ -330,7 +335,8 @@ def logits_not_pooled(call: Call) -> Match | None:
         >>> input = torch.randn(4, 10, 7, 7)
         >>> target = torch.tensor([3, 0, 9, 1])
     Fix
-        Pool before the loss, by a mean over the positions, the last step or the class token; or load labels per position.
+        Pool before the loss, by a mean over the positions, the last step or the class token; or load labels per
+        position.
 
         >>> input = input.mean((2, 3))
     How it is recognised, and when sound calls look alike
@@ -421,7 +427,8 @@ def target_not_pooled(call: Call) -> Match | None:
     What happens
         "0D or 1D target tensor expected, multi-target not supported", or a target batch size that is a multiple.
     Why it is wrong
-        A head that pools, such as a sequence classifier's, gives one answer per sample; the labels ask one per position.
+        A head that pools, such as a sequence classifier's, gives one answer per sample; the labels ask one per
+        position.
     Example
         >>> input = torch.randn(8, 5)
         >>> target = torch.zeros(8, 32, dtype=torch.int64)
@@ -438,6 +445,8 @@ def target_not_pooled(call: Call) -> Match | None:
     labels = call.labels
     if call.target.is_floating_point() and (labels is None or not labels.whole):
         return None
+    if call.same_shape and labels is not None and labels.bounds[0] >= 0 and labels.bounds[1] <= 1:
+        return None  # one-hot (SCE201) or multi-label (SCE202)
     if len(call.target_shape) > 1 and call.target_shape[0] == call.shape[0] and math.prod(call.target_shape[1:]) > 1:
         per = call.target_shape[1:]
         return Match(
@@ -490,14 +499,18 @@ def batch_duplicated(call: Call) -> Match | None:
         return None
     rows, targets = counts
     copies = rows // targets
-    if _tokens(call) is not None and copies > 2:
-        return None
     how = _repetition(call, copies, targets)
+    if how is None and _tokens(call) is not None and copies > 2:
+        return None
     joined = provenance.concatenated(call.input) == copies
     came_in = joined or provenance.rows_came_in(call.input)
     if how is None and copies not in (2, 5, 10) and not came_in:
         return None
-    statement = f"target = target.{how or 'repeat'}({copies})"
+    if len(call.target_shape) == 1:
+        statement = f"target = target.{how or 'repeat'}({copies})"
+    else:
+        more = ", dim=0" if how == "repeat_interleave" else ", 1"
+        statement = f"target = target.{how or 'repeat'}({copies}{more})"
     repaired = attempt(call, statement)
     return Match(
         CERTAIN if how else LIKELY,

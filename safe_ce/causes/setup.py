@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from safe_ce import contract, probe
+from safe_ce.call import labels_in_range
 from safe_ce.causes.cause import (
     CERTAIN,
     ERROR,
@@ -17,7 +19,6 @@ from safe_ce.causes.cause import (
     Match,
     a,
     cause,
-    described,
     dtype_name,
     listed,
     plural,
@@ -47,11 +48,11 @@ def loss_class_called_as_function(call: Call) -> Match | None:
     """
     if call.stage != "construction" or not isinstance(call.target, Tensor):
         return None
-    shape = tuple(call.input.shape) if isinstance(call.input, Tensor) else described(call.input)
+    shape = f"a tensor of shape {tuple(call.input.shape)}" if isinstance(call.input, Tensor) else a(call.input)
     return Match(
         CERTAIN,
         "the loss class was called with logits and target; it only builds the loss",
-        (f"weight is {shape} and size_average is a tensor of shape {tuple(call.target.shape)}",),
+        (f"the weight got {shape}, and size_average a tensor of shape {tuple(call.target.shape)}",),
         "build it once and call that: criterion = SafeCrossEntropyLoss(); loss = criterion(output, target)",
         odds=1.0,
     )
@@ -78,14 +79,19 @@ def device_mismatch(call: Call) -> Match | None:
     if not call.tensors or not call.rejected:
         return None
     home = call.input.device
-    others = [(name, value) for name, value in (("target", call.target), ("weight", call.weight))
-              if isinstance(value, Tensor) and value.device != home]
+    others = [
+        (name, value)
+        for name, value in (("target", call.target), ("weight", call.weight))
+        if isinstance(value, Tensor) and value.device != home
+    ]
     if not others:
         return None
     name, value = others[0]
     # A target that stays behind is moved by every repair.
     moves = [f"{n} = {n}.to(input.device)" for n, _ in others if n == "weight"]
-    repaired = attempt(call, *moves)
+    # Tensors on the meta device have no values that could be moved.
+    hollow = any(value.device.type == "meta" for _, value in others)
+    repaired = None if hollow else attempt(call, *moves)
     return Match(
         CERTAIN,
         f"the {name} is on {value.device}, the input is on {home}",
@@ -120,15 +126,15 @@ def weight_length_mismatch(call: Call) -> Match | None:
         return None
     if tuple(weight.shape) == (call.classes,):
         return None
-    flat = "weight = weight.reshape(-1)" if weight.numel() == call.classes else None
-    fits = "one-dimensional, a weight per class" if flat else f"of {call.classes} entries, one per class"
+    flat = weight.numel() == call.classes
+    repaired = attempt(call, "weight = weight.reshape(-1)") if flat and weight.device == call.input.device else None
+    fits = "one-dimensional, a weight per class" if flat else f"({call.classes},), one entry per class"
     return Match(
         CERTAIN,
         f"the weight has shape {tuple(weight.shape)}; it must be {fits}",
-        (f"the input has {plural(call.classes, 'output')}", f"the weight has {plural(weight.numel(), 'entry')[:-1]}y"
-         if weight.numel() == 1 else f"the weight has {weight.numel()} entries"),
+        (f"the input has {call.classes} outputs per target, the weight {weight.numel()}",),
         "give one weight per class, also for classes that do not occur, and check the number of the model's outputs",
-        fix=flat if flat is not None and attempt(call, flat) is not None else None,
+        fix=None if repaired is None else repaired.fix,
         odds=0.8,
         input_marks=(call.class_dim,),
     )
@@ -157,8 +163,8 @@ def weight_wrong_dtype(call: Call) -> Match | None:
     weight = call.weight
     if not call.tensors or not call.rejected or not isinstance(weight, Tensor) or weight.dtype is call.input.dtype:
         return None
-    if call.input.dtype not in contract.FLOATS or call.same_shape:
-        return None
+    if call.input.dtype not in contract.FLOATS or call.same_shape or attempt(call) is not None:
+        return None  # under autocast the dtypes may differ
     repaired = attempt(call, "weight = weight.to(input.dtype)")
     return Match(
         CERTAIN if repaired is not None else LIKELY,
@@ -233,12 +239,13 @@ def weight_invalid(call: Call) -> Match | None:
         return None
     with probe.unobserved():
         values = weight.detach().double().reshape(-1)
+        finite = bool(values.isfinite().all())
         odd = (~values.isfinite() | (values < 0)).nonzero().reshape(-1).tolist()
-        shown = tuple(f"class {place}: {values[place]:.4g}" for place in odd[:6])
+        shown = tuple(f"class {place}: {values[place]:.4g}" for place in odd[:7])
         nothing = bool((values == 0).all())
     if odd:
         return Match(
-            CERTAIN if any("nan" in text or "inf" in text for text in shown) else LIKELY,
+            LIKELY if finite else CERTAIN,
             "class weights are NaN, infinite or negative: " + listed(shown),
             (f"{len(odd)} of {plural(weight.numel(), 'weight')} cannot be meant",),
             "clamp the counts from below before dividing, 1 / counts.clamp(min=1), and keep weights non-negative",
@@ -283,6 +290,11 @@ def invalid_option(call: Call) -> Match | None:
     return _reduction(call) or _smoothing(call) or _ignoring(call)
 
 
+def _accepted(call: Call) -> bool:
+    """Whether native accepts a call whose option was mended. A construction has no tensors to tell by."""
+    return call.stage == "call" and contract.broken_clause(call) is None and labels_in_range(call)
+
+
 def _reduction(call: Call) -> Match | None:
     if isinstance(call.reduction, str) and call.reduction in contract.REDUCTIONS:
         return None
@@ -291,7 +303,7 @@ def _reduction(call: Call) -> Match | None:
         f"reduction is {call.reduction!r}; it must be 'mean', 'sum' or 'none'",
         (),
         'use reduction="mean", "sum" or "none"',
-        fix='reduction = "mean"' if call.stage == "call" else None,
+        fix='reduction = "mean"' if _accepted(replace(call, reduction="mean")) else None,
         odds=0.95,
     )
 
@@ -301,14 +313,17 @@ def _smoothing(call: Call) -> Match | None:
     if given is None or isinstance(given, (str, complex)):
         fact, severity = f"label_smoothing is {given!r}; it must be a float from 0 to under 1", ERROR
     else:
-        value = float(given)
+        try:
+            value = float(given)
+        except (TypeError, ValueError, RuntimeError):
+            value = math.inf
         if 0 <= value < 1:
             return None
         severity = WARNING if value == 1 else ERROR
         if value == 1:
             fact = "label_smoothing is 1: the labels have no effect on the loss"
         elif value > 1:
-            fact = f"label_smoothing is {value:g}; it must be from 0 to under 1"
+            fact = f"label_smoothing is {given!r}; it must be a float from 0 to under 1"
         else:
             fact = f"label_smoothing is {value:g}, which native silently takes for 0"
             if not (math.isnan(value) or value < 0):
@@ -319,7 +334,7 @@ def _smoothing(call: Call) -> Match | None:
         fact,
         (f"in percent it would be {given / 100:g}",) if percent and given is not None else (),
         "use a value from 0 to under 1; 0.1 is usual",
-        fix="label_smoothing = 0.1" if call.stage == "call" and severity is ERROR else None,
+        fix="label_smoothing = 0.1" if severity is ERROR and _accepted(replace(call, label_smoothing=0.1)) else None,
         severity=severity,
         odds=0.95,
     )
@@ -336,7 +351,7 @@ def _ignoring(call: Call) -> Match | None:
             f"ignore_index is {call.ignore_index!r}; it must be an int",
             (),
             "leave it at -100 to ignore nothing that is a class",
-            fix="ignore_index = -100" if call.stage == "call" else None,
+            fix="ignore_index = -100" if _accepted(replace(call, ignore_index=-100)) else None,
             odds=0.95,
         )
     if not call.rejected or not call.same_shape or not call.target.is_floating_point() or (call.ignored or 0) < 0:
@@ -361,7 +376,8 @@ def weight_requires_grad(call: Call) -> Match | None:
     What happens
         The function 'nll_loss_forward' is not differentiable with respect to argument 'weight'.
     Why it is wrong
-        The weights came out of a computation with parameters, or are an nn.Parameter; the loss treats them as constants.
+        The weights came out of a computation with parameters, or are an nn.Parameter; the loss treats them as
+        constants.
     Example
         >>> input = torch.randn(4, 3)
         >>> target = torch.tensor([2, 0, 1, 1])

@@ -236,6 +236,7 @@ def target_not_normalized(call: Call) -> Match | None:
         smallest, largest = sums.min().item(), sums.max().item()
         zeros = (rows == 0).all(1)
         zero_rows = bool((~off | zeros).all())
+        odd, empty = int(off.sum()), int(zeros.sum())
         nan = bool(sums.isnan().any())
     if zero_rows and low >= 0 and not call.averaged and call.label_smoothing == 0:
         return None  # masked samples, which nothing counts
@@ -249,20 +250,20 @@ def target_not_normalized(call: Call) -> Match | None:
         help = "probabilities are not negative: apply softmax to a teacher's scores"
         fix = f"target = target.softmax({dim})"
     elif zero_rows:
-        fact = f"{int(zeros.sum())} of {plural(len(sums), 'row')} of the target are all zeros, and count in the loss"
+        fact = f"{empty} of {plural(len(sums), 'row')} of the target are all zeros, and count in the loss"
         help = 'mark padding by class ids and ignore_index, or mask a loss with reduction="none"'
     else:
         fact = f"rows of the soft targets sum to {smallest:.4g}" + (
             f" to {largest:.4g}, not to 1" if largest - smallest > NORMALIZED else ", not to 1"
         )
         help = "divide each row by its sum"
-        fix = f"target = target / target.sum({dim}, keepdim=True)" if 0 < smallest and largest < math.inf else ""
+        fix = f"target = target / target.sum({dim}, keepdim=True)" if smallest > 0 and largest < math.inf else ""
     return Match(
         LIKELY,
         fact,
         (
-            f"{int(off.sum())} of {plural(len(sums), 'row')} looked at do not sum to 1"
-            if bool(off.any())
+            f"{odd} of {plural(len(sums), 'row')} looked at do not sum to 1"
+            if odd
             else "every row looked at sums to 1 even so",
             "native takes a target of the input's shape for class probabilities",
         ),
@@ -481,7 +482,7 @@ def _converted(call: Call) -> str | None:
     for way in ways:
         names: dict[str, Any] = {"torch": torch, "input": call.input, "target": target}
         try:
-            with warnings.catch_warnings():
+            with probe.unobserved(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of arrays that cannot be written
                 exec(way, names)
         except Exception:
@@ -516,9 +517,10 @@ def empty_batch(call: Call) -> Match | None:
     if call.rejected or not call.tensors or not call.averaged or call.input.numel():
         return None
     empty = tuple(dim for dim, size in enumerate(call.shape) if size == 0)
+    what = "the batch is empty: the mean over no targets" if call.classes else "the input has no classes: the mean"
     return Match(
         CERTAIN,
-        "the batch is empty: the mean over no targets is NaN" if call.classes else "the input has no classes: the mean is NaN",
+        f"{what} is NaN",
         (f"the input has shape {call.shape}",),
         'skip the loss when nothing was selected, or use reduction="sum" and divide by max(count, 1)',
         fix='reduction = "sum"' if call.classes else None,

@@ -1,6 +1,6 @@
 """SCE201 to SCE206, SCE215 and SCE216."""
 
-import numpy
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -216,8 +216,8 @@ SPECS = (
         fires={
             "a list": lambda: (scores(3, 5), [4, 0, 2]),
             "a tuple of a batch": lambda: (scores(3, 5), (4, 0, 2)),
-            "a NumPy array": lambda: (nn.Linear(8, 5)(torch.randn(3, 8)), numpy.array([4, 0, 2])),
-            "a read-only NumPy array of bytes": lambda: (scores(3, 5), numpy.frombuffer(b"\4\0\2", "u1")),
+            "a NumPy array": lambda: (nn.Linear(8, 5)(torch.randn(3, 8)), np.array([4, 0, 2])),
+            "a read-only NumPy array of bytes": lambda: (scores(3, 5), np.frombuffer(b"\4\0\2", "u1")),
             "a number": lambda: (scores(1, 5), 3),
             "a number, unbatched": lambda: (scores(5), 3),
             "a list of tensors": lambda: (scores(3, 5), [torch.tensor(4), torch.tensor(0), torch.tensor(2)]),

@@ -1,0 +1,214 @@
+"""SCE303 to SCE305, SCE309 to SCE311 and SCE313."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.catalogue.spec import Spec
+
+
+def scores(*shape, **options):
+    return torch.randn(*shape, requires_grad=True, **options)
+
+
+def ids(*shape, classes=5):
+    return torch.randint(classes, shape)
+
+
+def soft(*shape, dim=1):
+    """Class probabilities."""
+    return torch.randn(*shape).softmax(dim)
+
+
+def per_pixel(*shape):
+    """The scores of 5 classes for every pixel of images of this shape, by a convolution."""
+    return nn.Conv2d(shape[1], 5, 1)(torch.randn(*shape))
+
+
+def per_token(batch, steps, classes=5):
+    """The scores for every step, classes last, by a linear layer."""
+    return nn.Linear(8, classes)(torch.randn(batch, steps, 8))
+
+
+def per_step_of_lstm(steps, batch):
+    """The scores of 5 classes for every step of an LSTM that has time first."""
+    return nn.Linear(4, 5)(nn.LSTM(4, 4)(torch.randn(steps, batch, 4))[0])
+
+
+SPECS = (
+    Spec(
+        "class-dim-last",
+        fires={
+            "per token": lambda: (per_token(2, 7), ids(2, 7)),
+            "per token, no graph": lambda: (torch.randn(2, 7, 5), ids(2, 7)),
+            "per pixel": lambda: (scores(2, 4, 6, 5), ids(2, 4, 6)),
+            "per voxel": lambda: (scores(2, 3, 4, 6, 5), ids(2, 3, 4, 6)),
+            "a batch of one": lambda: (per_token(1, 7), ids(1, 7)),
+            "as many steps as classes": lambda: (per_token(2, 5), ids(2, 5)),
+            "soft targets": lambda: (per_token(2, 7), soft(2, 7, 5, dim=2)),
+            "a one-hot, as floats": lambda: (per_token(2, 7), F.one_hot(ids(2, 7), 5).float()),
+            "ids as floats": lambda: (per_token(2, 7), ids(2, 7).float()),
+            "the other sizes differ": lambda: (per_token(2, 7, 50), 20 + ids(2, 11)),
+        },
+        silent={
+            "classes in dim 1": lambda: (scores(2, 5, 7), ids(2, 7)),
+            "classes moved to dim 1": lambda: (per_token(2, 5).movedim(-1, 1), ids(2, 5)),
+            "as many classes as steps": lambda: (nn.Conv1d(3, 5, 1)(torch.randn(2, 3, 5)), ids(2, 5)),
+            "as many classes as steps, int32 ids": lambda: (
+                nn.Conv1d(3, 5, 1)(torch.randn(2, 3, 5)),
+                ids(2, 5).int(),
+            ),
+            "as many classes as rows and columns, a label out of range": lambda: (scores(2, 5, 5, 5), 1 + ids(2, 5, 5)),
+            "as many outputs as channels, of images": lambda: (
+                nn.Linear(8, 4)(torch.randn(2, 4, 3, 8)),
+                ids(2, 3, 4, classes=4),
+            ),
+            "soft targets": lambda: (scores(2, 5, 7), soft(2, 5, 7)),
+            "targets that sum to 1 in both directions": lambda: (scores(2, 5, 5), torch.eye(5).expand(2, 5, 5)),
+            "one step": lambda: (scores(2, 5, 1), torch.ones(2, 5, 1)),
+            "rows": lambda: (scores(7, 5), ids(7)),
+            "time first": lambda: (per_step_of_lstm(7, 2), ids(2, 7)),
+        },
+        mended=lambda: (scores(2, 5, 7), ids(2, 7)),
+        beside={
+            "ids that fit neither": lambda: (per_token(2, 7), 10 + ids(2, 7)),
+        },
+    ),
+    Spec(
+        "one-side-flattened",
+        fires={
+            "rows of scores": lambda: (per_token(2, 7).view(-1, 5), ids(2, 7)),
+            "rows of scores, of pixels": lambda: (scores(2 * 4 * 6, 5), ids(2, 4, 6)),
+            "a row of ids": lambda: (per_token(2, 7), ids(14)),
+            "a row of ids, of pixels": lambda: (per_pixel(2, 3, 4, 6), ids(2 * 4 * 6)),
+            "int32 ids": lambda: (per_token(2, 7).view(-1, 5), ids(2, 7).int()),
+            "ignored labels among them": lambda: (scores(4, 5), torch.tensor([[0, -100], [4, 1]])),
+            "soft targets, per token": lambda: (per_token(2, 7).view(-1, 5), soft(2, 7, 5, dim=2)),
+            "rows of soft targets": lambda: (per_token(2, 7), soft(14, 5)),
+        },
+        silent={
+            "both sides flattened": lambda: (per_token(2, 7).view(-1, 5), ids(14)),
+            "neither": lambda: (scores(2, 5, 7), ids(2, 7)),
+            "classes last": lambda: (per_token(2, 7), ids(2, 7)),
+            "one label per sample": lambda: (per_token(4, 7), ids(4)),
+            "a column": lambda: (scores(14, 5), ids(14, 1)),
+            "labels of every step": lambda: (scores(8, 5), ids(8, 7)),
+            "soft targets": lambda: (scores(14, 5), soft(14, 5)),
+        },
+    ),
+    Spec(
+        "time-batch-swapped",
+        fires={
+            "an LSTM that has time first": lambda: (per_step_of_lstm(7, 2), ids(2, 7)),
+            "no graph": lambda: (torch.randn(7, 2, 5), ids(2, 7)),
+            "int32 ids": lambda: (per_step_of_lstm(7, 2), ids(2, 7).int()),
+            "a target that has time first": lambda: (scores(2, 5, 7), ids(7, 2)),
+            "ignored labels among them": lambda: (
+                per_step_of_lstm(3, 2),
+                torch.tensor([[0, 1, -100], [4, -100, -100]]),
+            ),
+        },
+        silent={
+            "batch first": lambda: (per_step_of_lstm(7, 2).permute(1, 2, 0), ids(2, 7)),
+            "time first on both sides": lambda: (per_step_of_lstm(7, 2), ids(7, 2)),
+            "flattened": lambda: (per_step_of_lstm(7, 2).reshape(-1, 5), ids(14)),
+            "the last step": lambda: (per_step_of_lstm(7, 2)[-1], ids(2)),
+            "images": lambda: (per_pixel(2, 3, 4, 4), ids(4, 2, 4)),
+            "another batch size": lambda: (scores(8, 5, 7), ids(6, 7)),
+        },
+        beside={
+            "a batch of one": lambda: (per_step_of_lstm(7, 1), ids(1, 7)),
+        },
+    ),
+    Spec(
+        "spatial-size-mismatch",
+        fires={
+            "a strided network": lambda: (nn.Conv2d(3, 5, 3, stride=2)(torch.randn(2, 3, 16, 16)), ids(2, 16, 16)),
+            "no padding": lambda: (nn.Conv2d(3, 5, 3)(torch.randn(2, 3, 16, 12)), ids(2, 16, 12)),
+            "a volume": lambda: (nn.Conv3d(1, 5, 2)(torch.randn(2, 1, 4, 4, 4)), ids(2, 4, 4, 4)),
+            "a smaller mask": lambda: (per_pixel(2, 3, 16, 16), ids(2, 4, 4)),
+            "a mask with a channel": lambda: (per_pixel(2, 3, 4, 4), ids(2, 1, 8, 8)),
+            "a mask of bytes": lambda: (per_pixel(1, 3, 4, 4), ids(1, 8, 8).byte()),
+            "height and width exchanged": lambda: (per_pixel(2, 3, 4, 6), ids(2, 6, 4)),
+        },
+        silent={
+            "equal sizes": lambda: (per_pixel(2, 3, 4, 6), ids(2, 4, 6)),
+            "classes last": lambda: (scores(2, 4, 6, 5), ids(2, 4, 6)),
+            "one label per image": lambda: (per_pixel(2, 3, 4, 6), ids(2)),
+            "another batch size": lambda: (per_pixel(3, 3, 4, 6), ids(2, 4, 6)),
+            "a colour image": lambda: (per_pixel(2, 3, 4, 6), torch.randint(5, 256, (2, 3, 4, 6))),
+            "sequences": lambda: (scores(2, 5, 7), ids(2, 8)),
+            "real numbers": lambda: (per_pixel(2, 3, 4, 4), torch.randn(2, 8, 8)),
+        },
+    ),
+    Spec(
+        "binary-logits",
+        fires={
+            "float labels, which native accepts": lambda: (scores(4), torch.tensor([1.0, 0.0, 1.0, 0.0])),
+            "a squeezed output": lambda: (
+                nn.Linear(8, 1)(torch.randn(6, 8)).squeeze(1),
+                torch.tensor([1.0, 1.0, 0.0, 1.0, 0.0, 0.0]),
+            ),
+            "integer labels": lambda: (scores(4), torch.tensor([1, 0, 1, 0])),
+            "booleans": lambda: (scores(4), torch.tensor([True, False, True, True])),
+            "no positive": lambda: (scores(4), torch.zeros(4)),
+            "class ids of one score each": lambda: (scores(6), torch.tensor([0, 3, 1, 2, 3, 0])),
+            "class ids as floats": lambda: (scores(6), torch.tensor([0.0, 3.0, 1.0, 2.0, 3.0, 0.0])),
+        },
+        silent={
+            "an unbatched call": lambda: (scores(5), torch.tensor(3)),
+            "an unbatched call with a soft target": lambda: (scores(5), soft(5, dim=0)),
+            "an unbatched call with a one-hot target": lambda: (scores(3), torch.tensor([0.0, 1.0, 0.0])),
+            "two outputs": lambda: (scores(4, 2), torch.tensor([1, 0, 1, 0])),
+            "one sample": lambda: (scores(1), torch.ones(1)),
+            "real numbers": lambda: (scores(4), torch.randn(4)),
+            "soft targets with an ignore_index": lambda: (scores(4), soft(4, dim=0), {"ignore_index": 0}),
+            "infinite values": lambda: (scores(3), torch.tensor([float("inf"), 0.0, 1.0])),
+        },
+        mended=lambda: (scores(4, 2), torch.tensor([1, 0, 1, 0])),
+    ),
+    Spec(
+        "arguments-swapped",
+        fires={
+            "ids": lambda: (ids(4), nn.Linear(8, 5)(torch.randn(4, 8))),
+            "ids, no graph": lambda: (ids(4), torch.randn(4, 5)),
+            "int32 ids": lambda: (ids(4).int(), scores(4, 5)),
+            "ids as floats": lambda: (ids(4).float(), scores(4, 5)),
+            "a column of ids": lambda: (ids(4, 1), scores(4, 5)),
+            "a mask": lambda: (ids(2, 4, 6), per_pixel(2, 3, 4, 6)),
+            "one label": lambda: (torch.tensor(3), scores(5)),
+            "soft targets": lambda: (F.one_hot(ids(4), 5).float(), scores(4, 5)),
+        },
+        silent={
+            "in order": lambda: (scores(4, 5), ids(4)),
+            "soft targets": lambda: (scores(4, 5), soft(4, 5)),
+            "probabilities and soft targets": lambda: (scores(4, 5).softmax(1), soft(4, 5)),
+            "predicted ids and a one-hot target": lambda: (ids(4), F.one_hot(ids(4), 5).float()),
+            "integer scores": lambda: (torch.randint(9, (4, 5)), ids(4)),
+            "predicted ids": lambda: (scores(4, 5).argmax(1), ids(4)),
+            "a teacher's scores": lambda: (scores(4, 5), torch.randn(4, 5)),
+        },
+    ),
+    Spec(
+        "wrong-class-count",
+        fires={
+            "a hidden width": lambda: (nn.Linear(8, 64)(torch.randn(6, 8)), 900 + ids(6)),
+            "a hidden width, per token": lambda: (scores(2, 128, 7), 128 + ids(2, 7)),
+            "a stale count in a view": lambda: (per_token(2, 6, 10).view(-1, 5), ids(2 * 6, classes=10)),
+            "a stale count in a view, int32 ids": lambda: (
+                per_token(2, 6, 10).view(-1, 5),
+                ids(2 * 6, classes=10).int(),
+            ),
+            "a stale count, no graph": lambda: (torch.randn(24, 5), torch.tensor([9, 1, 2, 8, 9, 0, 3, 7, 5, 6, 1, 9])),
+        },
+        silent={
+            "as many classes as a hidden width": lambda: (scores(6, 64), ids(6, classes=64)),
+            "a head that is one output short": lambda: (scores(6, 4), torch.tensor([0, 1, 2, 3, 4, 0])),
+            "a few labels out of range": lambda: (scores(6, 64), torch.tensor([0, 1, 2, 3, 64, 70])),
+            "a view of the right count": lambda: (per_token(2, 6, 10).view(-1, 10), ids(12, classes=10)),
+            "a void id": lambda: (scores(6, 64), torch.tensor([0, 1, -1, -1, -1, -1])),
+            "a ragged batch": lambda: (scores(32, 5), ids(17)),
+        },
+        mended=lambda: (scores(6, 905), 900 + ids(6)),
+    ),
+)

@@ -1,0 +1,220 @@
+"""SCE300 to SCE302, SCE306 to SCE308 and SCE312."""
+
+import torch
+from torch import nn
+
+from tests.catalogue.spec import Spec
+
+
+def scores(*shape, **options):
+    return torch.randn(*shape, requires_grad=True, **options)
+
+
+def ids(*shape, classes=5):
+    return torch.randint(classes, shape)
+
+
+def per_pixel(*shape):
+    """The scores of 5 classes for every pixel of images of this shape, by a convolution."""
+    return nn.Conv2d(shape[1], 5, 1)(torch.randn(*shape))
+
+
+def per_token(batch, steps, classes=5):
+    """The scores for every step, classes last, by a linear layer."""
+    return nn.Linear(8, classes)(torch.randn(batch, steps, 8))
+
+
+def per_step_of_lstm(steps, batch):
+    """The scores of 5 classes for every step of an LSTM that has time first."""
+    return nn.LSTM(4, 5)(torch.randn(steps, batch, 4))[0]
+
+
+def folded(batch, channels, size, features):
+    """A network whose view is sized for smaller images: more rows than samples."""
+    maps = nn.Conv2d(3, channels, 1)(torch.randn(batch, 3, size, size))
+    return nn.Linear(features, 5)(maps.view(-1, features))
+
+
+def with_ignored(labels):
+    """The labels with every third one ignored."""
+    labels.view(-1)[::3] = -100
+    return labels
+
+
+SPECS = (
+    Spec(
+        "contract-broken",
+        fires={
+            "shapes that nothing explains": lambda: (scores(2, 3, 5, 6, 7), ids(11, 13)),
+            "a 0-d input": lambda: (torch.tensor(0.5), torch.tensor(0)),
+            "a complex target": lambda: (scores(4, 5), torch.zeros(4, dtype=torch.complex64)),
+        },
+        silent={
+            "class ids": lambda: (scores(4, 5), ids(4)),
+            "an unbatched call": lambda: (scores(5), torch.tensor(1)),
+            "soft targets in five dimensions": lambda: (scores(2, 5, 2, 3, 4), torch.randn(2, 5, 2, 3, 4).softmax(1)),
+            "a stray dimension": lambda: (scores(4, 5), ids(4, 1)),
+            "a label out of range": lambda: (scores(4, 5), torch.tensor([0, 5, 1, 2])),
+        },
+        mended=lambda: (scores(2, 3, 5, 6, 7), ids(2, 5, 6, 7, classes=3)),
+    ),
+    Spec(
+        "ragged-batch",
+        fires={
+            "fewer targets": lambda: (nn.Linear(8, 5)(torch.randn(32, 8)), ids(17)),
+            "more targets": lambda: (scores(7, 5), ids(32)),
+            "counts that differ by one": lambda: (scores(32, 5), ids(31)),
+            "masks": lambda: (per_pixel(5, 3, 4, 6), ids(3, 4, 6)),
+            "a column of targets": lambda: (scores(32, 5), ids(17, 1)),
+        },
+        silent={
+            "equal counts": lambda: (scores(32, 5), ids(32)),
+            "an empty target": lambda: (scores(4, 5), ids(0)),
+            "one label for the batch": lambda: (scores(4, 5), torch.tensor(1)),
+            "labels of every step": lambda: (scores(8, 5), ids(8, 7)),
+            "sequences of different lengths": lambda: (scores(8, 5, 7), ids(8, 6)),
+            "masks of another size": lambda: (per_pixel(2, 3, 4, 4), ids(2, 8, 8)),
+        },
+        mended=lambda: (scores(17, 5), ids(17)),
+        beside={
+            "half as many targets": lambda: (scores(32, 5), ids(16)),
+            "soft targets": lambda: (scores(32, 5), torch.randn(17, 5).softmax(1)),
+            "steps of sequences": lambda: (scores(6, 5, 7), ids(4, 7)),
+        },
+    ),
+    Spec(
+        "features-folded-into-batch",
+        fires={
+            "a view that is too short": lambda: (folded(4, 16, 8, 256), ids(4)),
+            "a view, an activation and two layers": lambda: (
+                nn.Sequential(nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 5))(
+                    nn.Conv2d(3, 16, 1)(torch.randn(6, 3, 4, 4)).view(-1, 64)
+                ),
+                ids(6),
+            ),
+            "a batch of one": lambda: (folded(1, 4, 8, 64), ids(1)),
+            "no graph": lambda: (torch.randn(28, 5), ids(4)),
+            "samples joined by a view": lambda: (
+                nn.Linear(128, 5)(nn.Conv2d(3, 4, 1)(torch.randn(8, 3, 4, 4)).view(-1, 128)),
+                ids(8),
+            ),
+        },
+        silent={
+            "a flattened batch": lambda: (nn.Linear(64, 5)(torch.randn(4, 4, 4, 4).flatten(1)), ids(4)),
+            "both sides flattened": lambda: (per_token(4, 7).view(-1, 5), ids(28)),
+            "views of the samples, concatenated": lambda: (torch.cat([scores(8, 5), scores(8, 5)]), ids(8)),
+            "flattened tokens against one label each": lambda: (per_token(4, 7).view(-1, 5), ids(4)),
+            "a ragged batch": lambda: (scores(32, 5), ids(17)),
+            "tokens against rows": lambda: (scores(4, 5), with_ignored(ids(8))),
+        },
+        mended=lambda: (nn.Linear(1024, 5)(torch.randn(4, 16, 8, 8).flatten(1)), ids(4)),
+        beside={
+            "as many rows as views would make": lambda: (torch.randn(32, 5), ids(16)),
+        },
+    ),
+    Spec(
+        "sequence-length-mismatch",
+        fires={
+            "one label too many": lambda: (scores(8, 5, 19), ids(8, 20)),
+            "one step too many": lambda: (scores(8, 5, 20), ids(8, 19)),
+            "classes last": lambda: (per_token(8, 12), ids(8, 9)),
+            "classes last, a shift by one": lambda: (per_token(8, 20), ids(8, 19)),
+            "classes last, no graph": lambda: (torch.randn(8, 20, 5), ids(8, 19)),
+            "a batch of one": lambda: (scores(1, 5, 30), ids(1, 24)),
+            "flattened tokens": lambda: (per_token(8, 19).view(-1, 5), ids(8, 20).view(-1)),
+            "image tokens in front": lambda: (per_token(2, 88, 2000).view(-1, 2000), with_ignored(ids(2 * 64))),
+            "flattened, no graph": lambda: (torch.randn(64 * 19, 5), ids(64 * 20)),
+        },
+        silent={
+            "equal lengths": lambda: (scores(8, 5, 20), ids(8, 20)),
+            "equal lengths, flattened": lambda: (per_token(8, 20).view(-1, 5), ids(8 * 20)),
+            "classes last": lambda: (per_token(8, 20), ids(8, 20)),
+            "one label per sequence": lambda: (per_token(8, 20), ids(8)),
+            "another batch size": lambda: (scores(8, 5, 20), ids(7, 20)),
+            "masks of another size": lambda: (per_pixel(2, 3, 4, 4), ids(2, 8, 8)),
+            "a ragged batch": lambda: (scores(31, 5), ids(17)),
+        },
+        mended=lambda: (scores(8, 5, 20), ids(8, 20)),
+    ),
+    Spec(
+        "logits-not-pooled",
+        fires={
+            "a map": lambda: (per_pixel(4, 3, 7, 7), ids(4)),
+            "a volume": lambda: (nn.Conv3d(1, 5, 1)(torch.randn(2, 1, 2, 3, 4)), ids(2)),
+            "tokens": lambda: (per_token(4, 7), ids(4)),
+            "tokens, a column of labels": lambda: (per_token(4, 7), ids(4, 1)),
+            "time first": lambda: (per_step_of_lstm(7, 4), ids(4)),
+            "a batch of one": lambda: (per_pixel(1, 3, 7, 7), ids(1)),
+            "flattened tokens": lambda: (per_token(4, 7).view(-1, 5), ids(4)),
+            "a convolution over time": lambda: (nn.Conv1d(3, 5, 1)(torch.randn(4, 3, 9)), ids(4)),
+        },
+        silent={
+            "a pooled map": lambda: (per_pixel(4, 3, 7, 7).mean((2, 3)), ids(4)),
+            "a mask": lambda: (per_pixel(4, 3, 7, 7), ids(4, 7, 7)),
+            "a stray dimension": lambda: (per_pixel(4, 3, 1, 1), ids(4)),
+            "the last step": lambda: (per_step_of_lstm(7, 4)[-1], ids(4)),
+            "a shift by one": lambda: (per_token(8, 20), ids(8, 19)),
+            "twice as many rows": lambda: (scores(8, 5), ids(4)),
+            "both sides flattened": lambda: (per_token(4, 7).view(-1, 5), ids(28)),
+        },
+        mended=lambda: (per_pixel(4, 3, 7, 7).mean((2, 3)), ids(4)),
+        beside={
+            "flattened maps, no graph": lambda: (torch.randn(4 * 49, 5), ids(4)),
+        },
+    ),
+    Spec(
+        "target-not-pooled",
+        fires={
+            "labels of every token": lambda: (nn.Linear(8, 5)(torch.randn(8, 8)), ids(8, 32)),
+            "labels of every pixel": lambda: (per_pixel(4, 3, 7, 7).mean((2, 3)), ids(4, 7, 7)),
+            "flattened, with ignored labels": lambda: (scores(8, 5), with_ignored(ids(8, 12)).view(-1)),
+            "a batch of one": lambda: (scores(1, 5), ids(1, 12)),
+            "labels as floats": lambda: (scores(8, 5), ids(8, 32).float()),
+        },
+        silent={
+            "one label per sample": lambda: (scores(8, 5), ids(8)),
+            "a column": lambda: (scores(8, 5), ids(8, 1)),
+            "scores of every step": lambda: (scores(8, 5, 12), ids(8, 12)),
+            "both sides flattened": lambda: (per_token(4, 7).view(-1, 5), ids(28)),
+            "one-hot": lambda: (scores(4, 5), torch.eye(5, dtype=torch.int64)[:4]),
+            "several classes per row": lambda: (scores(2, 3), torch.tensor([[1, 1, 0], [0, 1, 1]])),
+            "rows against a batch of sequences": lambda: (per_token(4, 7).view(-1, 5), ids(4, 7)),
+            "real numbers": lambda: (scores(8, 5), torch.randn(8, 3)),
+        },
+        mended=lambda: (scores(8, 5, 32), ids(8, 32)),
+        beside={
+            "flattened, three per row": lambda: (scores(8, 5), ids(24)),
+            "as many labels as classes": lambda: (scores(8, 5), ids(8, 5)),
+        },
+    ),
+    Spec(
+        "batch-duplicated",
+        fires={
+            "a repeated batch": lambda: (scores(8, 5).repeat(3, 1), ids(8)),
+            "neighbouring copies": lambda: (scores(8, 5).repeat_interleave(4, 0), ids(8)),
+            "two views, concatenated": lambda: (torch.cat([scores(8, 5), scores(8, 5)]), ids(8)),
+            "two views through one network": lambda: (
+                nn.Linear(8, 5)(torch.cat([scores(8, 8), scores(8, 8)])),
+                ids(8),
+            ),
+            "a repeated batch against soft targets": lambda: (
+                scores(8, 5).repeat(2, 1),
+                torch.randn(8, 5).softmax(1),
+            ),
+            "neighbouring copies against a column": lambda: (scores(8, 5).repeat_interleave(2, 0), ids(8, 1)),
+            "ten crops": lambda: (nn.Conv2d(3, 5, 4)(torch.randn(40, 3, 4, 4)).flatten(1), ids(4)),
+        },
+        silent={
+            "repeated on both sides": lambda: (scores(8, 5).repeat(2, 1), ids(8).repeat(2)),
+            "a view that is too short": lambda: (folded(4, 16, 8, 256), ids(4)),
+            "flattened tokens": lambda: (per_token(4, 7).view(-1, 5), ids(4)),
+            "a ragged batch": lambda: (scores(32, 5), ids(17)),
+            "fewer rows than targets": lambda: (scores(8, 5), ids(16)),
+            "equal rows by chance of nothing": lambda: (torch.zeros(12, 5), ids(4)),
+        },
+        mended=lambda: (torch.cat([scores(8, 5), scores(8, 5)]), ids(8).repeat(2)),
+        beside={
+            "twice as many rows, no graph": lambda: (torch.randn(32, 5), ids(16)),
+        },
+    ),
+)

@@ -1,0 +1,73 @@
+"""The documents: generated ones are up to date, and shown code runs."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import tomllib
+import warnings
+
+import pytest
+
+import safe_ce
+from safe_ce import loss, modes
+from safe_ce.causes import CATALOGUE
+from tests.regenerate import GOLDEN, ROOT, golden, stale
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_generated_documents_are_up_to_date():
+    assert [str(path) for path in stale()] == [], "run: python -m tests.regenerate"
+
+
+@pytest.mark.parametrize("cause", CATALOGUE, ids=lambda cause: cause.name)
+def test_the_golden_report(cause):
+    assert (GOLDEN / f"{cause.code}.txt").read_text() == golden(cause), "run: python -m tests.regenerate"
+
+
+@pytest.mark.parametrize("cause", CATALOGUE, ids=lambda cause: cause.name)
+def test_a_report_names_its_fact_first_and_asks_nothing(cause):
+    report = golden(cause)
+    headline = report.splitlines()[0]
+    assert headline.startswith(f"[{cause.code}] ")
+    assert "?" not in report
+    assert "\n  help: " in report
+    assert f"\n  more: python -m safe_ce explain {cause.code}\n" in report
+    assert all(len(line) <= 100 or "native:" in line or line.startswith("[") for line in report.splitlines())
+
+
+@pytest.mark.parametrize("module", [loss, modes], ids=lambda module: module.__name__)
+def test_examples_in_docstrings_run(module):
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    safe_ce.set_mode(None)
+    assert result.attempted
+    assert not result.failed
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_the_readme_s_python_runs(code):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(code, {"__name__": "readme"})
+    safe_ce.set_mode(None)
+
+
+def test_the_readme_s_report_is_a_real_one():
+    shown = re.search(r"```text\nsafe_ce\.SafeCrossEntropyError: (.*?)```", README, re.DOTALL)[1]
+    code = re.search(r"<!-- the report's program -->\n```python\n(.*?)```", README, re.DOTALL)[1]
+    space = {}
+    exec(code, space)
+    assert str(space["error"]) == shown.strip()
+
+
+def test_public_names_have_docstrings():
+    for name in safe_ce.__all__:
+        assert getattr(safe_ce, name).__doc__
+
+
+def test_the_version_is_in_the_changelog():
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## [{safe_ce.__version__}]" in changelog
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert [name.split(">")[0] for name in project["dependencies"]] == ["torch", "typing-extensions"]
