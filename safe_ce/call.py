@@ -207,7 +207,9 @@ class Labels:
         return self._bad[classes]
 
     def _count_bad(self, classes: int) -> Bad:
-        count, examples, values, read = 0, [], set[int](), 0
+        count = read = 0
+        examples: list[tuple[int, int]] = []
+        values: set[int] = set()
         with probe.unobserved():
             offset = 0
             for piece in probe.pieces(self._target):

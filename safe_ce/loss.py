@@ -101,7 +101,7 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
 
     @override
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        if torch.jit.is_scripting():
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
             return F.cross_entropy(
                 input,
                 target,

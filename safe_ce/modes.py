@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ def checked(name: object, origin: str = "mode") -> Mode:
     if name not in MODES:
         valid = ", ".join(repr(mode) for mode in MODES)
         raise ValueError(f"{origin} must be one of {valid}; got {name!r}")
-    return cast("Mode", name)
+    return name
 
 
 def _from_environment() -> Mode:

@@ -53,7 +53,7 @@ def is_readable(tensor: object) -> bool:
         and tensor.layout is torch.strided
         and not tensor.is_quantized
         and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        and not torch.jit.is_tracing()
+        and not torch._C._is_tracing()
         and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
     )
 

@@ -157,7 +157,8 @@ def log_fault(fault: Exception) -> None:
 
 def _record(memory: Memory, call: tuple[Any, ...], rejected: bool) -> Call:
     earlier = tuple((tuple(shape), tuple(target)) for shape, target in memory.earlier)
-    return Call(*call, earlier=earlier, rejected=rejected)
+    input, target, weight, ignore_index, reduction, label_smoothing = call
+    return Call(input, target, weight, ignore_index, reduction, label_smoothing, earlier, rejected)
 
 
 def _patient(memory: Memory, mode: Mode, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
