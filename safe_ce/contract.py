@@ -95,11 +95,20 @@ def _options(call: Call) -> str | None:
             return "ignore_index must fit in int64"
     except TypeError:
         return "ignore_index must be an int"
-    if call.label_smoothing is None or isinstance(call.label_smoothing, (str, complex)):
+    smoothing = smoothing_of(call)
+    if smoothing is None:
         return "label_smoothing must be a float"
-    if float(call.label_smoothing) > 1.0:
-        return "label_smoothing must be between 0 and 1"
-    return None
+    return "label_smoothing must be between 0 and 1" if smoothing > 1.0 else None
+
+
+def smoothing_of(call: Call) -> float | None:
+    """`label_smoothing` as native reads it, or None where it is no number."""
+    if call.label_smoothing is None or isinstance(call.label_smoothing, (str, complex)):
+        return None
+    try:
+        return float(call.label_smoothing)
+    except (TypeError, ValueError, RuntimeError):
+        return None
 
 
 def _probabilities(call: Call, input: Tensor, target: Tensor, weight: Tensor | None) -> str | None:

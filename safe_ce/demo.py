@@ -80,9 +80,7 @@ def main() -> int:
     return 0 if all(named) else 1
 
 
-def _shown(
-    title: str, line: str, program: Callable[[Tensor, Tensor], None], images: Tensor, labels: Tensor
-) -> bool:
+def _shown(title: str, line: str, program: Callable[[Tensor, Tensor], None], images: Tensor, labels: Tensor) -> bool:
     print(f"\n{'-' * 100}\n{title}\n\n    {line}\n", flush=True)
     try:
         program(images[:TRAINED], labels[:TRAINED])

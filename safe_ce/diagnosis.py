@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from safe_ce import probe
 from safe_ce.call import Call, labels_in_range
 from safe_ce.causes import CATALOGUE
 from safe_ce.causes.cause import WEIGHT
@@ -35,7 +36,8 @@ def findings_of(call: Call, ignore: Iterable[str] = ()) -> tuple[Finding, ...]:
     for cause in CATALOGUE:
         if cause.name in ignored or cause.code in ignored:
             continue
-        match = cause.check(call)
+        with probe.hidden():
+            match = cause.check(call)
         if match is not None:
             explains = not (call.rejected and cause.name in SILENT)
             ranked.append(((explains, WEIGHT[match.confidence] + match.odds), cause.finding(call, match)))
@@ -60,7 +62,7 @@ def native_error(call: Call) -> Exception | None:
     small = all(tensor.device.type == "cpu" and tensor.numel() <= SMALL for tensor in tensors)
     asked = call if small or not call.tensors else replace(call, **_stand_ins(call))
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), probe.hidden():
             warnings.simplefilter("ignore")
             F.cross_entropy(
                 asked.input,

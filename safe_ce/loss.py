@@ -133,6 +133,7 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         # What it remembers of its calls belongs to this run, not to a checkpoint or a copy.
         return {name: value for name, value in self.__dict__.items() if name != "_memory"}
 
+
 def cross_entropy(
     input: Tensor,
     target: Tensor,

@@ -7,7 +7,7 @@ no reading allocates more than a few MiB, whatever the tensor's size.
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -59,18 +59,39 @@ def is_readable(tensor: object) -> bool:
 
 
 @contextmanager
+def hidden() -> Iterator[None]:
+    """Run tensor operations that no mode of the user's, no tracer and no counter of operations sees."""
+    with torch._C.DisableTorchFunction(), _disable_current_modes():
+        yield
+
+
+@contextmanager
 def unobserved() -> Iterator[None]:
-    """Run tensor operations that no user's mode, tracer or profiler of operations sees, and no graph records."""
-    with ExitStack() as stack:
-        # First, so that no function mode sees even the switch of the grad mode.
-        stack.enter_context(torch._C.DisableTorchFunction())
-        stack.enter_context(_disable_current_modes())
-        stack.enter_context(torch.no_grad())
+    """Run tensor operations that nobody sees and no graph records."""
+    # In this order, so that no function mode sees even the switch of the grad mode.
+    with hidden(), torch.no_grad():
         yield
 
 
 def pieces(tensor: Tensor) -> Iterator[Tensor]:
-    """The tensor in views of about `PIECE` elements or fewer, cut along its leading dimensions."""
+    """The tensor in pieces of about `PIECE` elements or fewer, cut along its leading dimensions.
+
+    They are views, or small copies where the dtype has no comparisons of its own.
+    """
+    for piece in _views(tensor):
+        if piece.dtype in _UNSIGNED:
+            yield piece.to(torch.int64)
+        elif piece.is_floating_point() and piece.dtype not in _FLOATS:
+            yield piece.float()
+        else:
+            yield piece
+
+
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def _views(tensor: Tensor) -> Iterator[Tensor]:
     # An expanded tensor repeats itself: one copy of it says everything.
     for dim in range(tensor.ndim):
         if tensor.stride(dim) == 0 and tensor.shape[dim] > 1:
@@ -85,7 +106,7 @@ def pieces(tensor: Tensor) -> Iterator[Tensor]:
     rest = tensor.numel() // tensor.shape[0]
     if rest > PIECE:
         for part in tensor.unbind(0):
-            yield from pieces(part)
+            yield from _views(part)
         return
     yield from tensor.split(max(1, PIECE // rest))
 
@@ -122,18 +143,12 @@ def extremes(tensor: Tensor) -> tuple[float, float]:
     """The smallest and the largest value of a non-empty real tensor; NaN where there is one."""
     low, high = math.inf, -math.inf
     for piece in pieces(tensor):
-        if piece.dtype in (torch.uint16, torch.uint32, torch.uint64):
-            piece = piece.to(torch.int64)
-        elif piece.is_floating_point() and piece.dtype not in _AMINMAX_FLOATS:
-            piece = piece.float()
         smallest, largest = (bound.item() for bound in torch.aminmax(piece))
-        if smallest != smallest:
+        if math.isnan(smallest):
             return math.nan, math.nan
         low, high = min(low, smallest), max(high, largest)
     return low, high
 
-
-_AMINMAX_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 EPSILON = {torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
@@ -163,6 +178,8 @@ def deserves_a_closer_look(
     """
     dim = 1 if input.ndim > 1 else 0
     with unobserved():
+        if not input.is_floating_point():
+            return False  # native refuses it
         if not input.numel() or input.shape[dim] == 1 or not 0.0 <= label_smoothing < 1.0:
             return True
         if weight is not None and not bool(((weight > 0) & weight.isfinite()).all()):
@@ -196,7 +213,7 @@ def _odd_logits(input: Tensor, dim: int, thorough: bool) -> bool:
     lowest, tolerance = math.inf, sum_tolerance(input.dtype)
     sums_to_one = input.ndim == 1 or input.numel() > input.shape[dim]
     half = input.dtype is torch.float16
-    if half and input.numel() // input.shape[dim] > 10_000:
+    if half and input.numel() // input.shape[dim] > 4_000:
         return True
     for part in _row_pieces(input, dim, thorough):
         total = part.sum(1)

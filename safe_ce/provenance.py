@@ -93,6 +93,19 @@ def activation(tensor: Tensor) -> Activation | None:
             return None
         elif name not in ("ToCopyBackward0", "CloneBackward0", "AliasBackward0") and not name.startswith("Clamp"):
             direct = False
+        operands = node.next_functions
+        node = operands[0][0]
+        # Of tensors that were joined, each must come from an activation, and from the same one.
+        if len(operands) > 1 and len({_first_activation(operand) for operand, _ in operands}) > 1:
+            return None
+    return None
+
+
+def _first_activation(node: Any) -> str | None:
+    """The first activation or other operation behind a node that is not merely passed through."""
+    for _ in range(STEPS):
+        if node is None or node.name() not in PASSING:
+            return None if node is None else node.name()
         node = node.next_functions[0][0]
     return None
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from safe_ce import probe
 from safe_ce.contract import FLOATS, broken_clause
 
 if TYPE_CHECKING:
@@ -53,11 +54,11 @@ def attempt(call: Call, *statements: str, labels: Literal["kept", "made"] = "kep
             "F": F,
             "input": _stand_in(call.input),
             "target": _stand_in(call.target),
-            "weight": _stand_in(call.weight),
+            "weight": _stand_in(call.weight, grad=True),
             "ignore_index": call.ignore_index,
         }
         # With no grad recorded: on a stand-in for an accelerator's tensor autograd would look for its device.
-        with torch.no_grad():
+        with probe.unobserved():
             exec("\n".join(statements), names)
     except Exception:
         return None  # the hypothesis does not even apply to these shapes, whatever torch says of it
@@ -79,6 +80,12 @@ def attempt(call: Call, *statements: str, labels: Literal["kept", "made"] = "kep
         if call.target.device.type == "meta":
             return None  # it has no values to move
         done.append("target = target.to(input.device)")
+    weight = call.weight
+    if isinstance(weight, Tensor) and isinstance(call.input, Tensor) and weight.device != call.input.device:
+        if weight.device.type == "meta":
+            return None
+        if not any("weight.to(input.device)" in statement for statement in done):
+            done.append("weight = weight.to(input.device)")
     mended = replace(
         call, input=input, target=target, weight=names["weight"], ignore_index=names["ignore_index"], rejected=False
     )
@@ -94,16 +101,18 @@ def attempt(call: Call, *statements: str, labels: Literal["kept", "made"] = "kep
 
 
 def _holds_ids(call: Call) -> bool:
-    return isinstance(call.target, Tensor) and (
-        call.target.dtype not in FLOATS or (call.labels is not None and call.labels.whole)
-    )
+    target = call.target
+    if not isinstance(target, Tensor) or target.is_complex():
+        return False
+    return target.dtype not in FLOATS or (call.labels is not None and call.labels.whole)
 
 
 def _shape_source(shape: tuple[int, ...]) -> str:
     return str(shape[0]) if len(shape) == 1 else str(shape)
 
 
-def _stand_in(value: object) -> object:
+def _stand_in(value: object, *, grad: bool = False) -> object:
     if not isinstance(value, Tensor):
         return value
-    return torch.empty(tuple(value.shape), dtype=value.dtype, device="meta")
+    grad = grad and value.requires_grad
+    return torch.empty(tuple(value.shape), dtype=value.dtype, device="meta", requires_grad=grad)

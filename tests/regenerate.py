@@ -1,7 +1,7 @@
 """Rewrite everything that is generated: the golden reports, the catalogue's page and the README's table.
 
-    python -m tests.regenerate           rewrite
-    python -m tests.regenerate --check   exit status 1 if anything would change
+python -m tests.regenerate           rewrite
+python -m tests.regenerate --check   exit status 1 if anything would change
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ class Hostile:
 
 Pair = namedtuple("Pair", ["scores", "state"])
 
+
 def objects():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sparse CSR and quantized tensors announce that they are beta, or old
@@ -140,7 +141,9 @@ def test_any_object_as_input_or_target(input, target):
     assert isinstance(diagnose(input, target), tuple)
 
 
-@pytest.mark.parametrize("value", [[1.0, 2.0, 3.0], np.ones(3), "w", 2, torch.ones(3).to_sparse(), torch.ones(3).bool()])
+@pytest.mark.parametrize(
+    "value", [[1.0, 2.0, 3.0], np.ones(3), "w", 2, torch.ones(3).to_sparse(), torch.ones(3).bool()]
+)
 def test_any_object_as_weight(value):
     assert isinstance(diagnose(SCORES, IDS, weight=value), tuple)
     for mode in ("strict", "default", "warn"):

@@ -180,9 +180,9 @@ def described(value: Any) -> str:
 def a(value: Any) -> str:
     """`described`, with an article where it is a kind of thing: ``"a tuple of 2"``, ``"None"``."""
     text = described(value)
-    if text == repr(value):
+    if value is None or isinstance(value, (bool, int, float, str)):
         return text
-    return f"{'an' if text[0] in 'aeiouAEIO' else 'a'} {text}"
+    return f"{'an' if text.startswith((*'aeiouAEIO', 'ndarray')) else 'a'} {text}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -495,5 +495,3 @@ def wrong_class_count(call: Call) -> Match | None:
         odds=0.85,
         input_marks=(call.class_dim,),
     )
-
-

@@ -415,6 +415,70 @@ def _dims_source(dims: tuple[int, ...]) -> str:
     return str(dims[0]) if len(dims) == 1 else str(dims)
 
 
+@cause("SCE113", "unsupported-layout", ERROR)
+def unsupported_layout(call: Call) -> Match | None:
+    """The logits or the class ids are a nested, sparse or quantized tensor.
+
+    What happens
+        An error from deep inside: "Could not run 'aten::_log_softmax' with arguments from the 'SparseCPU' backend", or
+        "log_softmax(): not supported when reducing along the ragged dimension for NestedTensor".
+    Why it is wrong
+        Native computes the loss of dense tensors alone.
+    Example
+        >>> input = torch.randn(4, 3).to_sparse()
+        >>> target = torch.tensor([2, 0, 1, 1])
+    Fix
+        Pass dense tensors: to_dense() for sparse ones, values() on both sides for jagged nested ones, dequantize() for
+        quantized ones.
+
+        >>> input = input.to_dense()
+    How it is recognised, and when sound calls look alike
+        The layout of the tensors. Sparse class probabilities are accepted by native, and left alone.
+    """
+    given = {"input": call.input, "target": call.target}
+    if not call.rejected or not all(isinstance(value, Tensor) for value in given.values()):
+        return None
+    fixes = {name: fix for name, value in given.items() if (fix := _densely(value)) is not None}
+    if not fixes or ("input" not in fixes and call.same_shape and not call.target.is_quantized):
+        return None
+    kinds = " and ".join(f"the {name} is {_layout_name(given[name])}" for name in fixes)
+    statements = tuple(f"{name} = {name}.{fix}" for name, fix in fixes.items())
+    return Match(
+        CERTAIN,
+        f"{kinds}; native takes dense tensors",
+        (),
+        "pass dense tensors",
+        fix=_if_accepted(call, statements),
+        odds=0.95,
+    )
+
+
+def _densely(tensor: Tensor) -> str | None:
+    """The call that makes a tensor dense, or None where it is."""
+    if tensor.is_nested:
+        return "values()"
+    if tensor.is_quantized:
+        return "dequantize()"
+    return None if tensor.layout is torch.strided else "to_dense()"
+
+
+def _layout_name(tensor: Tensor) -> str:
+    return "nested" if tensor.is_nested else "quantized" if tensor.is_quantized else "sparse"
+
+
+def _if_accepted(call: Call, statements: tuple[str, ...]) -> str | None:
+    """The statements, if native accepts what they give."""
+    names: dict[str, Any] = {"input": call.input, "target": call.target}
+    try:
+        with probe.unobserved():
+            exec("\n".join(statements), names)
+    except Exception:
+        return None  # nested tensors of the old kind have no values()
+    mended = dataclasses.replace(call, input=names["input"], target=names["target"], rejected=False)
+    accepted = contract.broken_clause(mended) is None and labels_in_range(mended)
+    return "\n".join(statements) if accepted else None
+
+
 @cause("SCE111", "logits-missing-batch-dim", ERROR)
 def logits_missing_batch_dim(call: Call) -> Match | None:
     """The logits have lost their batch dimension.

@@ -298,7 +298,7 @@ def _lengths(call: Call) -> Match | None:
         # The ids fit both dimensions: the lengths are likely those that differ by one.
         last = abs(call.shape[1] - steps) == 1 != abs(call.shape[2] - steps)
     length = call.shape[1] if last else call.shape[2]
-    if length == steps:
+    if steps in (length, call.shape[2]):
         return None
     moved = ("input = input.movedim(-1, 1)",) if last else ()
     fix = None
@@ -382,9 +382,7 @@ def _unpooled(call: Call, batch: int) -> Match | None:
     labels = call.labels
     first, last = call.shape[1], call.shape[-1]
     classes_last = len(call.shape) == 3 and (
-        time_first
-        or provenance.is_linear_output(call.input)
-        or not provenance.is_convolution_output(call.input)
+        time_first or provenance.is_linear_output(call.input) or not provenance.is_convolution_output(call.input)
     )
     if labels is not None and not time_first:
         if not labels.fit(first) and labels.fit(last):

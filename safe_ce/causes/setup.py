@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -309,25 +308,16 @@ def _reduction(call: Call) -> Match | None:
 
 
 def _smoothing(call: Call) -> Match | None:
-    given = call.label_smoothing
-    if given is None or isinstance(given, (str, complex)):
-        fact, severity = f"label_smoothing is {given!r}; it must be a float from 0 to under 1", ERROR
+    given, value = call.label_smoothing, contract.smoothing_of(call)
+    if value is not None and 0 <= value < 1:
+        return None
+    severity = WARNING if value == 1 else ERROR
+    if value == 1:
+        fact = "label_smoothing is 1: the labels have no effect on the loss"
+    elif value is None or value > 1:
+        fact = f"label_smoothing is {given!r}; it must be a float from 0 to under 1"
     else:
-        try:
-            value = float(given)
-        except (TypeError, ValueError, RuntimeError):
-            value = math.inf
-        if 0 <= value < 1:
-            return None
-        severity = WARNING if value == 1 else ERROR
-        if value == 1:
-            fact = "label_smoothing is 1: the labels have no effect on the loss"
-        elif value > 1:
-            fact = f"label_smoothing is {given!r}; it must be a float from 0 to under 1"
-        else:
-            fact = f"label_smoothing is {value:g}, which native silently takes for 0"
-            if not (math.isnan(value) or value < 0):
-                return None
+        fact = f"label_smoothing is {value:g}, which native silently takes for 0"
     percent = isinstance(given, (int, float)) and 1 < given < 100
     return Match(
         CERTAIN,

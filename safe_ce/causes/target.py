@@ -43,7 +43,10 @@ def _one_hot_dim(call: Call) -> tuple[int, Repair] | None:
             continue
         if not _one_hot(call.target_rows(dim)):
             continue
-        ids = "target.long()" if call.target.dtype is torch.bool else "target"
+        # argmax knows neither bool nor the wider unsigned integers.
+        ids = (
+            "target.long()" if call.target.dtype in (torch.bool, torch.uint16, torch.uint32, torch.uint64) else "target"
+        )
         for statements in _ids_from_one_hot(call, dim, ids):
             repaired = attempt(call, *statements, labels="made")
             if repaired is not None and sizes[dim] <= repaired.classes:
@@ -355,6 +358,8 @@ def color_mask_target(call: Call) -> Match | None:
         with probe.unobserved():
             gray = bool((rows[:, :1] == rows[:, :3]).all())
         low, high = call.labels.bounds
+        if call.labels.whole and high < call.classes and not gray:
+            continue  # class ids, in a shape that does not fit
         select = f"target = target.select({dim}, 0)"
         repaired = attempt(call, select) if gray else None
         return Match(

@@ -1,5 +1,5 @@
 """The specification of every cause."""
 
-from tests.catalogue import activations
+from tests.catalogue import activations, labels, layout, logits, rows, setup, target
 
-SPECS = (*activations.SPECS,)
+SPECS = tuple(spec for module in (activations, logits, labels, target, rows, layout, setup) for spec in module.SPECS)

@@ -23,6 +23,7 @@ SPECS = (
                 nn.Softmax(dim=2)(scores(2, 3, 5)).double().clamp(1e-6, 1).view(6, 5),
                 ids(6),
             ),
+            "joined from several": lambda: (torch.cat([scores(2, 5).softmax(1), scores(2, 5).softmax(1)]), ids(4)),
             "behind a selection": lambda: (scores(4, 7).softmax(1)[:, :5], ids(4)),
             "over the wrong dimension": lambda: (scores(4, 5).softmax(0), ids(4)),
             "values alone": lambda: (torch.randn(4, 5).softmax(1), ids(4)),
@@ -32,6 +33,7 @@ SPECS = (
         },
         silent={
             "raw scores": lambda: (scores(4, 5), ids(4)),
+            "beside raw scores": lambda: (torch.cat([scores(4, 3).softmax(1), scores(4, 2)], 1), ids(4)),
             "an attention inside the model": lambda: (scores(4, 6).softmax(1) @ scores(6, 5), ids(4)),
             "a gate": lambda: (scores(4, 5).softmax(1) * scores(4, 5), ids(4)),
             "a head with a constant bias of 1 / C": lambda: (torch.full((4, 5), 0.2), ids(4)),

@@ -47,6 +47,23 @@ def half(*shape):
 
 SPECS = (
     Spec(
+        "unsupported-layout",
+        fires={
+            "sparse scores": lambda: (scores(4, 5).to_sparse(), ids(4)),
+            "sparse ids": lambda: (scores(4, 5), ids(4).to_sparse()),
+            "jagged scores and ids": lambda: (
+                torch.nested.nested_tensor([torch.randn(2, 5), torch.randn(3, 5)], layout=torch.jagged),
+                torch.nested.nested_tensor([ids(2), ids(3)], layout=torch.jagged),
+            ),
+        },
+        silent={
+            "sparse class probabilities": lambda: (scores(4, 5), torch.randn(4, 5).softmax(1).to_sparse()),
+            "dense": lambda: (scores(4, 5), ids(4)),
+            "another mistake": lambda: (scores(4, 5), ids(3)),
+        },
+        beside={},
+    ),
+    Spec(
         "class-ids-as-logits",
         fires={
             "argmax": lambda: (scores(6, 5).argmax(1), ids(6)),
