@@ -56,7 +56,7 @@ def train(
         for inputs, targets in batches(images, labels):
             loss = criterion(model(inputs), targets)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             losses.append(loss.detach())
         yield torch.stack(losses).mean().item()

@@ -11,15 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safe_ce import probe
-from safe_ce.call import Call, labels_in_range
 from safe_ce.causes import CATALOGUE
 from safe_ce.causes.cause import WEIGHT
-from safe_ce.contract import broken_clause
 from safe_ce.findings import Confidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from safe_ce.call import Call
     from safe_ce.findings import Finding
 
 SMALL = 2**20
@@ -84,8 +83,3 @@ def _stand_ins(call: Call) -> dict[str, Any]:
         for name in names
         if isinstance(value := getattr(call, name), Tensor)
     }
-
-
-def is_refused(call: Call) -> bool:
-    """Whether native refuses a call, by its contract and its labels' values."""
-    return broken_clause(call) is not None or not labels_in_range(call)

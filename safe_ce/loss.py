@@ -220,11 +220,12 @@ def diagnose(
     """
     from dataclasses import replace
 
-    from safe_ce import diagnosis
     from safe_ce.call import Call
+    from safe_ce.diagnosis import findings_of
+    from safe_ce.repair import is_accepted
 
     call = Call(input, target, weight, ignore_index, reduction, label_smoothing)
-    return diagnosis.findings_of(replace(call, rejected=diagnosis.is_refused(call)))
+    return findings_of(replace(call, rejected=not is_accepted(call)))
 
 
 _MEMORY = guard.Memory()
@@ -254,7 +255,7 @@ def _checked_causes(names: Iterable[str]) -> tuple[str, ...]:
     if not names:
         return ()
     if isinstance(names, str):
-        raise ValueError(f"ignore must be a collection of cause names or codes, such as ({names!r},)")
+        raise TypeError(f"ignore must be a collection of cause names or codes, such as ({names!r},)")
     from safe_ce.causes import CATALOGUE
 
     known = {key: entry.name for entry in CATALOGUE for key in (entry.name, entry.code)}

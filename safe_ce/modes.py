@@ -75,5 +75,5 @@ def set_mode(name: Mode | None) -> None:
         >>> safe_ce.set_mode("warn")
         >>> safe_ce.set_mode(None)
     """
-    global _process
+    global _process  # noqa: PLW0603 - the mode of the process is the process's
     _process = _from_environment() if name is None else checked(name)

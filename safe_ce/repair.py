@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from safe_ce import probe
+from safe_ce.call import labels_in_range
 from safe_ce.contract import FLOATS, broken_clause
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from safe_ce.call import Call
 
 
@@ -36,6 +40,23 @@ class Repair:
         return None if self.labels_fit is False else self.statements
 
 
+def executed(statements: Sequence[str], **names: Any) -> dict[str, Any] | None:
+    """The names after running statements of a repair, or None where they do not even apply."""
+    space = {"torch": torch, "F": F, **names}
+    try:
+        with probe.unobserved(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exec("\n".join(statements), space)
+    except Exception:
+        return None  # whatever torch, or the object given, has to say of it
+    return space
+
+
+def is_accepted(call: Call) -> bool:
+    """Whether native accepts a call, by its contract and its labels."""
+    return broken_clause(call) is None and labels_in_range(call)
+
+
 def attempt(call: Call, *statements: str, labels: Literal["kept", "made"] = "kept") -> Repair | None:
     """Try statements on stand-ins without values, and return the repair if the result meets the contract.
 
@@ -48,20 +69,15 @@ def attempt(call: Call, *statements: str, labels: Literal["kept", "made"] = "kep
         labels: Whether the repaired target has the values of the old one (``"kept"``) or ids that fit by how they
             are made, as with an argmax (``"made"``).
     """
-    try:
-        names = {
-            "torch": torch,
-            "F": F,
-            "input": _stand_in(call.input),
-            "target": _stand_in(call.target),
-            "weight": _stand_in(call.weight, grad=True),
-            "ignore_index": call.ignore_index,
-        }
-        # With no grad recorded: on a stand-in for an accelerator's tensor autograd would look for its device.
-        with probe.unobserved():
-            exec("\n".join(statements), names)
-    except Exception:
-        return None  # the hypothesis does not even apply to these shapes, whatever torch says of it
+    names = executed(
+        statements,
+        input=_stand_in(call.input),
+        target=_stand_in(call.target),
+        weight=_stand_in(call.weight, grad=True),
+        ignore_index=call.ignore_index,
+    )
+    if names is None:
+        return None
     input, target = names["input"], names["target"]
     if not isinstance(input, Tensor) or not isinstance(target, Tensor) or not input.ndim:
         return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
-from collections import namedtuple
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -40,7 +40,9 @@ class Hostile:
         raise RuntimeError(name)
 
 
-Pair = namedtuple("Pair", ["scores", "state"])
+class Pair(NamedTuple):
+    scores: torch.Tensor
+    state: None
 
 
 def objects():

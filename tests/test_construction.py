@@ -51,7 +51,7 @@ def test_a_list_as_weight_keeps_native_s_class_and_text():
 
 
 def test_an_option_that_native_refuses_at_the_call_keeps_native_s_text():
-    with pytest.raises(RuntimeError, match="label_smoothing must be between 0.0 and 1.0"):
+    with pytest.raises(RuntimeError, match=r"label_smoothing must be between 0\.0 and 1\.0"):
         SafeCrossEntropyLoss(label_smoothing=1.5)
     with pytest.raises(ValueError, match="average is not a valid value for reduction"):
         SafeCrossEntropyLoss(reduction="average")

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from safe_ce.causes import activations, labels, layout, logits, rows, setup, target
+from safe_ce.causes import (
+    activations,
+    labels,
+    layout,
+    logits,
+    outputs,
+    positions,
+    probabilities,
+    roles,
+    rows,
+    setup,
+    target,
+)
 from safe_ce.causes.cause import HEADINGS, Cause
 
 __all__ = ["BY_NAME", "CATALOGUE", "HEADINGS", "Cause"]
 
+MODULES = (activations, outputs, logits, probabilities, labels, target, rows, positions, layout, roles, setup)
+
 CATALOGUE: tuple[Cause, ...] = tuple(
     sorted(
-        (
-            entry
-            for module in (activations, logits, labels, target, rows, layout, setup)
-            for entry in vars(module).values()
-            if isinstance(entry, Cause)
-        ),
+        (entry for module in MODULES for entry in vars(module).values() if isinstance(entry, Cause)),
         key=lambda entry: entry.code,
     )
 )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from safe_ce import contract, probe
-from safe_ce.call import labels_in_range
 from safe_ce.causes.cause import (
     CERTAIN,
     ERROR,
@@ -22,7 +21,7 @@ from safe_ce.causes.cause import (
     listed,
     plural,
 )
-from safe_ce.repair import attempt
+from safe_ce.repair import attempt, is_accepted
 
 if TYPE_CHECKING:
     from safe_ce.call import Call
@@ -291,7 +290,7 @@ def invalid_option(call: Call) -> Match | None:
 
 def _accepted(call: Call) -> bool:
     """Whether native accepts a call whose option was mended. A construction has no tensors to tell by."""
-    return call.stage == "call" and contract.broken_clause(call) is None and labels_in_range(call)
+    return call.stage == "call" and is_accepted(call)
 
 
 def _reduction(call: Call) -> Match | None:

@@ -1,280 +1,19 @@
-"""SCE201 to SCE206, SCE215 and SCE216: the target has the wrong kind, shape or type."""
+"""SCE204 to SCE206, SCE215 and SCE216: the target has the wrong shape, the wrong type, or nothing in it."""
 
 from __future__ import annotations
 
-import math
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from safe_ce import contract, probe
 from safe_ce.causes.cause import CERTAIN, ERROR, LIKELY, WARNING, Match, a, cause, plural
-from safe_ce.repair import Repair, attempt
+from safe_ce.causes.evidence import one_hot
+from safe_ce.repair import attempt, executed
 
 if TYPE_CHECKING:
     from safe_ce.call import Call
-
-NORMALIZED = 5e-3
-"""How far from 1 a row of class probabilities may sum: a float16 teacher's rows are off by 1e-3."""
-
-
-def _zeros_and_ones(rows: Tensor) -> bool:
-    with probe.unobserved():
-        return bool(((rows == 0) | (rows == 1)).all())
-
-
-def _one_hot(rows: Tensor | None) -> bool:
-    """Whether every row holds zeros and a single one."""
-    if rows is None or not _zeros_and_ones(rows):
-        return False
-    with probe.unobserved():
-        return bool((rows.sum(1) == 1).all())
-
-
-def _one_hot_dim(call: Call) -> tuple[int, Repair] | None:
-    """The dimension of a rejected target along which it is one-hot, and the repair that argmax makes."""
-    sizes = call.target_shape
-    dims = [dim for dim, size in enumerate(sizes) if size > 1]
-    for dim in sorted(dims, key=lambda dim: (sizes[dim] != call.classes, dim != call.class_dim)):
-        if dim == 0 and len(sizes) > 1:
-            continue
-        if not _one_hot(call.target_rows(dim)):
-            continue
-        # argmax knows neither bool nor the wider unsigned integers.
-        ids = (
-            "target.long()" if call.target.dtype in (torch.bool, torch.uint16, torch.uint32, torch.uint64) else "target"
-        )
-        for statements in _ids_from_one_hot(call, dim, ids):
-            repaired = attempt(call, *statements, labels="made")
-            if repaired is not None and sizes[dim] <= repaired.classes:
-                return dim, repaired
-    return None
-
-
-def _ids_from_one_hot(call: Call, dim: int, ids: str) -> list[tuple[str, ...]]:
-    argmax = f"target = {ids}.argmax({dim})"
-    ways = [(argmax,), (argmax, "target = target.reshape(-1)")]
-    if len(call.shape) > 2 and call.shape[-1] == call.target_shape[dim]:
-        ways.append(("input = input.movedim(-1, 1)", argmax))
-    return ways
-
-
-@cause("SCE201", "one-hot-target", ERROR, patience=10)
-def one_hot_target(call: Call) -> Match | None:
-    """The target is one-hot, where class ids belong.
-
-    What happens
-        An integer one-hot raises "Expected floating point type for target with class probabilities, got Long", or
-        "multi-target not supported". A float one-hot of the input's shape is accepted.
-    Why it is wrong
-        Native wants the id of the class itself. As class probabilities a one-hot works, but takes C times the memory,
-        is slower, and switches ignore_index off.
-    Example
-        >>> input = torch.randn(4, 5)
-        >>> target = F.one_hot(torch.tensor([3, 0, 4, 1]), 5)
-    Fix
-        Pass the ids: leave out the one-hot step, or undo it with argmax over its class dimension.
-
-        >>> target = target.argmax(dim=1)
-    How it is recognised, and when sound calls look alike
-        Zeros and a single one along one dimension, in every row looked at; also channels last, bool, and flattened to
-        N * C. A float one-hot is accepted by native: a finding of severity warning, and outside strict mode only after
-        ten looks in a row, because single batches of a mixup pipeline are one-hot too.
-    """
-    if not call.tensors or not call.target_shape or call.target.is_complex():
-        return None
-    if not call.rejected:
-        if not call.same_shape or len(call.shape) < 2 or call.classes < 2:
-            return None
-        if not _one_hot(call.target_rows(1)):
-            return None
-        repaired = attempt(call, "target = target.argmax(1)", labels="made")
-        return Match(
-            CERTAIN,
-            "the target is a float one-hot: native takes it for class probabilities",
-            (
-                "every row looked at is zeros and a single one",
-                f"class ids would take {call.classes} times less memory, and ignore_index would work",
-            ),
-            "pass the class ids themselves",
-            fix=None if repaired is None else repaired.fix,
-            severity=WARNING,
-            target_marks=(1,),
-        )
-    flattened = _flattened_one_hot(call)
-    if flattened is not None:
-        return flattened
-    found = _one_hot_dim(call)
-    if found is None:
-        return None
-    dim, repaired = found
-    return Match(
-        CERTAIN if call.target_shape[dim] in call.shape else LIKELY,
-        f"the target is one-hot along dim {dim}: {call.target_shape} instead of class ids",
-        ("every row looked at is zeros and a single one",),
-        "pass the class ids themselves: leave out the one-hot step, or undo it",
-        fix=repaired.fix,
-        odds=0.95,
-        target_marks=(dim,),
-    )
-
-
-def _flattened_one_hot(call: Call) -> Match | None:
-    if len(call.target_shape) != 1 or len(call.shape) != 2 or call.classes < 2:
-        return None
-    if call.target_shape[0] != call.shape[0] * call.classes or call.labels is None:
-        return None
-    if call.labels.bounds != (0, 1) or not call.labels.whole:
-        return None
-    with probe.unobserved():
-        cut = probe.rows(call.target.reshape(call.shape), 1)
-    if not _one_hot(cut):
-        return None
-    statement = f"target = target.reshape(-1, {call.classes}).argmax(1)"
-    if call.target.dtype is torch.bool:
-        statement = statement.replace("target.reshape", "target.long().reshape")
-    repaired = attempt(call, statement, labels="made")
-    if repaired is None:
-        return None
-    return Match(
-        CERTAIN,
-        f"the target is a flattened one-hot: {call.target_shape[0]} values are {call.shape[0]} rows of {call.classes}",
-        ("cut into rows of the number of classes, every row is zeros and a single one",),
-        "pass the class ids themselves, and do not flatten a one-hot",
-        fix=repaired.fix,
-        odds=0.95,
-        target_marks=(0,),
-    )
-
-
-@cause("SCE202", "multi-hot-target", ERROR)
-def multi_hot_target(call: Call) -> Match | None:
-    """Several classes of a row are 1: a multi-label target, which softmax cannot express.
-
-    What happens
-        Integers raise a dtype error; floats of the input's shape are accepted, and the loss never comes near 0.
-    Why it is wrong
-        Cross-entropy shares one unit of probability among the classes. Labels that can all be true at once are
-        independent yes-or-no questions.
-    Example
-        >>> input = torch.randn(3, 4)
-        >>> target = torch.tensor([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 1.0]])
-    Fix
-        Use nn.BCEWithLogitsLoss with the same float target. If one class per row was meant, mend the labels.
-
-        >>> target = torch.tensor([0, 1, 3])
-    How it is recognised, and when sound calls look alike
-        Only zeros and ones, of the input's own shape, with two ones or more in some row. Mixed targets as of mixup have
-        fractions and sum to 1.
-    """
-    if not call.same_shape or len(call.shape) < 2 or call.classes < 2:
-        return None
-    if call.rejected and call.target.is_floating_point():
-        return None
-    rows = call.target_rows(1)
-    if rows is None or not _zeros_and_ones(rows):
-        return None
-    with probe.unobserved():
-        most = int(rows.sum(1).max())
-    if most < 2 or _is_last_dim_distribution(call):
-        return None
-    return Match(
-        LIKELY,
-        f"the target marks up to {most} classes per row: it is multi-label",
-        (f"only zeros and ones, and up to {most} ones in a row",),
-        "use nn.BCEWithLogitsLoss with a float target of this shape",
-        severity=ERROR if call.rejected else WARNING,
-        odds=0.9,
-        target_marks=(1,),
-    )
-
-
-def _is_last_dim_distribution(call: Call) -> bool:
-    rows = call.target_rows(len(call.target_shape) - 1) if len(call.target_shape) > 2 else None
-    if rows is None:
-        return False
-    with probe.unobserved():
-        return bool(((rows.sum(1) - 1).abs() <= NORMALIZED).all())
-
-
-@cause("SCE203", "target-not-normalized", WARNING)
-def target_not_normalized(call: Call) -> Match | None:
-    """The soft targets are no probabilities: some are negative, or rows do not sum to 1.
-
-    What happens
-        Native multiplies them with the log-probabilities and returns what comes out; it may even be negative.
-    Why it is wrong
-        A row that sums to 100 weighs a hundred times as much; one of zeros counts as a sample without loss.
-    Example
-        >>> input = torch.randn(2, 3)
-        >>> target = torch.tensor([[70.0, 20.0, 10.0], [0.0, 95.0, 5.0]])
-    Fix
-        Normalise the rows, with softmax for scores, exp for log-probabilities, a division by the sum otherwise; mark
-        padding by class ids and ignore_index, or mask a loss with reduction="none".
-
-        >>> target = target / target.sum(1, keepdim=True)
-    How it is recognised, and when sound calls look alike
-        A negative entry, or a row whose sum is off by more than 0.005: the rows of a float16 teacher are off by 0.001,
-        and sound. Label smoothing and mixup keep the sum at 1. Rows of zeros mask samples where no mean counts them.
-    """
-    if call.rejected or not call.same_shape or call.classes < 2:
-        return None
-    dim = call.class_dim
-    rows = call.target_rows(dim)
-    if rows is None:
-        return None
-    if len(call.shape) == 1 and _zeros_and_ones(rows):
-        return None  # binary labels (SCE310)
-    if _is_last_dim_distribution(call):
-        return None  # the classes are last (SCE303)
-    with probe.unobserved():
-        low, sums = rows.min().item(), rows.sum(1)
-        off = ~((sums - 1).abs() <= NORMALIZED)  # NaN is off as well
-        if low >= -1e-6 and not bool(off.any()):
-            return None
-        logs = bool((rows <= 0).all()) and bool((rows.logsumexp(1).abs() < NORMALIZED).all())
-        smallest, largest = sums.min().item(), sums.max().item()
-        zeros = (rows == 0).all(1)
-        zero_rows = bool((~off | zeros).all())
-        odd, empty = int(off.sum()), int(zeros.sum())
-        nan = bool(sums.isnan().any())
-    if zero_rows and low >= 0 and not call.averaged and call.label_smoothing == 0:
-        return None  # masked samples, which nothing counts
-    fix = help = ""
-    if nan:
-        fact, help = "the soft targets hold NaN", "find where the NaN in the target arises"
-    elif logs:
-        fact, help, fix = "the target holds log-probabilities", "pass probabilities", "target = target.exp()"
-    elif low < -1e-6:
-        fact = f"the soft targets have negative entries, down to {low:.4g}"
-        help = "probabilities are not negative: apply softmax to a teacher's scores"
-        fix = f"target = target.softmax({dim})"
-    elif zero_rows:
-        fact = f"{empty} of {plural(len(sums), 'row')} of the target are all zeros, and count in the loss"
-        help = 'mark padding by class ids and ignore_index, or mask a loss with reduction="none"'
-    else:
-        fact = f"rows of the soft targets sum to {smallest:.4g}" + (
-            f" to {largest:.4g}, not to 1" if largest - smallest > NORMALIZED else ", not to 1"
-        )
-        help = "divide each row by its sum"
-        fix = f"target = target / target.sum({dim}, keepdim=True)" if smallest > 0 and largest < math.inf else ""
-    return Match(
-        LIKELY,
-        fact,
-        (
-            f"{odd} of {plural(len(sums), 'row')} looked at do not sum to 1"
-            if odd
-            else "every row looked at sums to 1 even so",
-            "native takes a target of the input's shape for class probabilities",
-        ),
-        help,
-        fix=fix or None,
-        odds=0.6,
-        target_marks=(dim,),
-    )
 
 
 @cause("SCE204", "target-extra-dim", ERROR)
@@ -353,7 +92,7 @@ def color_mask_target(call: Call) -> Match | None:
         if rest[: len(batch)] != batch or (rest[-2:] != spatial and call.labels.bounds[1] <= 1):
             continue
         rows = call.target_rows(dim)
-        if rows is None or _one_hot(rows):
+        if rows is None or one_hot(rows):
             continue
         with probe.unobserved():
             gray = bool((rows[:, :1] == rows[:, :3]).all())
@@ -485,16 +224,10 @@ def _converted(call: Call) -> str | None:
         ways = [f"target = target[{key!r}]" for key, item in target.items() if isinstance(item, Tensor)]
     ways += [f"target = torch.as_tensor([target]{moved})"] if isinstance(target, int) else []
     for way in ways:
-        names: dict[str, Any] = {"torch": torch, "input": call.input, "target": target}
-        try:
-            with probe.unobserved(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of arrays that cannot be written
-                exec(way, names)
-        except Exception:
-            continue  # whatever the object raises, it cannot be converted in this way
-        converted = replace(call, target=names["target"])
-        if not isinstance(converted.target, Tensor):
+        names = executed([way], input=call.input, target=target)
+        if names is None or not isinstance(names["target"], Tensor):
             continue
+        converted = replace(call, target=names["target"])
         repaired = attempt(converted)
         if repaired is not None and repaired.fix is not None:
             return way + ("\n" + repaired.fix if repaired.fix else "")

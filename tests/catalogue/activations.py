@@ -3,16 +3,8 @@
 import torch
 from torch import nn
 
+from tests.catalogue.ingredients import ids, scores
 from tests.catalogue.spec import Spec
-
-
-def scores(*shape, **options):
-    return torch.randn(*shape, requires_grad=True, **options)
-
-
-def ids(*shape, classes=5):
-    return torch.randint(classes, shape)
-
 
 SPECS = (
     Spec(

@@ -2,24 +2,8 @@
 
 import torch
 
+from tests.catalogue.ingredients import NAN, ids, one_of, scores
 from tests.catalogue.spec import Spec
-
-NAN = float("nan")
-
-
-def scores(*shape, **options):
-    return torch.randn(*shape, requires_grad=True, **options)
-
-
-def ids(*shape, classes=5):
-    return torch.randint(classes, shape)
-
-
-def one_of(values, *shape):
-    """A target in which each value occurs."""
-    count = torch.Size(shape).numel()
-    return torch.tensor(values).repeat(-(-count // len(values)))[:count].view(shape)
-
 
 SPECS = (
     Spec(

@@ -1,20 +1,11 @@
 """SCE401 to SCE408."""
 
-import math
-
 import numpy as np
 import torch
 from torch import nn
 
+from tests.catalogue.ingredients import INF, NAN, ids, scores
 from tests.catalogue.spec import Spec
-
-
-def scores(*shape, **options):
-    return torch.randn(*shape, requires_grad=True, **options)
-
-
-def ids(*shape, classes=5):
-    return torch.randint(classes, shape)
 
 
 def soft(*shape):
@@ -29,8 +20,6 @@ def weighted(weight, input=None, target=None, **options):
     target = ids(4, classes=classes) if target is None else target
     return input, target, {"weight": weight if isinstance(weight, torch.Tensor) else torch.tensor(weight), **options}
 
-
-NAN, INF = math.nan, math.inf
 
 SPECS = (
     Spec(
