@@ -50,7 +50,7 @@ class Call:
 
     @cached_property
     def tensors(self) -> bool:
-        """Whether `input` and `target` are both tensors, with a shape of plain sizes."""
+        """Whether `input` and `target` are both tensors, with a shape and a dtype that others have too."""
         return _has_sizes(self.input) and _has_sizes(self.target)
 
     @cached_property
@@ -117,7 +117,7 @@ class Call:
 
 
 def _has_sizes(value: Any) -> bool:
-    return isinstance(value, Tensor) and not value.is_nested
+    return isinstance(value, Tensor) and not value.is_nested and not value.is_quantized
 
 
 def _sample(tensor: Any, dim: int) -> Tensor | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +12,8 @@ from torch import Tensor
 from safe_ce import probe
 from safe_ce.causes import CATALOGUE
 from safe_ce.causes.cause import WEIGHT
+from safe_ce.contract import broken_clause
+from safe_ce.contract import broken_clause
 from safe_ce.findings import Confidence
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from safe_ce.call import Call
     from safe_ce.findings import Finding
 
-SMALL = 2**20
-"""Elements up to which native itself is run to hear what it says."""
+SMALL = 2**26
+"""Bytes of logits up to which native itself is run to hear what it says."""
 
 # Explained by nothing but themselves: what silently spoils a number comes after what native raises for.
 SILENT = ("softmax-applied", "log-softmax-applied", "sigmoid-applied", "relu-applied")
@@ -52,28 +53,33 @@ def tellable(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
 
 
 def native_error(call: Call) -> Exception | None:
-    """What native raises for a call, or None where it accepts it.
-
-    Native itself is asked, with a small call's own tensors or else with stand-ins that hold no values: on an
-    accelerator an id out of range would end the context, and a large call would cost what it is meant to save.
-    """
-    tensors = [value for value in (call.input, call.target, call.weight) if isinstance(value, Tensor)]
-    small = all(tensor.device.type == "cpu" and tensor.numel() <= SMALL for tensor in tensors)
-    asked = call if small or not call.tensors else replace(call, **_stand_ins(call))
+    """What native raises for a call, or None where it accepts it."""
     try:
         with warnings.catch_warnings(), probe.hidden():
             warnings.simplefilter("ignore")
             F.cross_entropy(
-                asked.input,
-                asked.target,
-                weight=asked.weight,
-                ignore_index=asked.ignore_index,
-                reduction=asked.reduction,
-                label_smoothing=asked.label_smoothing,
+                call.input,
+                call.target,
+                weight=call.weight,
+                ignore_index=call.ignore_index,
+                reduction=call.reduction,
+                label_smoothing=call.label_smoothing,
             )
     except Exception as error:
         return error
     return None
+
+
+def may_ask_native(call: Call) -> bool:
+    """Whether native may be run only to hear what it says.
+
+    Not where that costs what an explanation must not; nor on an accelerator where it would read the labels, since
+    one out of range ends the context.
+    """
+    if not call.tensors:
+        return True
+    reads = call.input.device.type != "cpu" and broken_clause(call) is None
+    return not reads and call.input.numel() * call.input.element_size() <= SMALL
 
 
 def _stand_ins(call: Call) -> dict[str, Any]:

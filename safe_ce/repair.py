@@ -12,12 +12,15 @@ from torch import Tensor
 
 from safe_ce import probe
 from safe_ce.call import labels_in_range
-from safe_ce.contract import FLOATS, broken_clause
+from safe_ce.contract import FLOATS, broken_clause, index_target_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from safe_ce.call import Call
+
+
+Form = tuple[tuple[int, ...], torch.dtype]
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,12 @@ def is_accepted(call: Call) -> bool:
     return broken_clause(call) is None and labels_in_range(call)
 
 
-def attempt(call: Call, *statements: str, labels: Literal["kept", "made"] = "kept") -> Repair | None:
+def attempt(
+    call: Call,
+    *statements: str,
+    labels: Literal["kept", "made"] = "kept",
+    gives: Mapping[str, Form] | None = None,
+) -> Repair | None:
     """Try statements on stand-ins without values, and return the repair if the result meets the contract.
 
     A class-id target of the wrong dtype, with stray dimensions of size 1 or on another device than the logits
@@ -65,43 +73,35 @@ def attempt(call: Call, *statements: str, labels: Literal["kept", "made"] = "kep
 
     Args:
         call: The rejected call.
-        statements: Python that assigns ``input``, ``target``, ``weight`` or an option.
+        statements: Python that assigns ``input``, ``target``, ``weight`` or an option. Views are run as they are.
         labels: Whether the repaired target has the values of the old one (``"kept"``) or ids that fit by how they
             are made, as with an argmax (``"made"``).
+        gives: The shape and dtype of a name that a statement computes, rather than views: to run it on a large
+            tensor would cost what an explanation must not.
     """
+    assigned = {statement.split(" = ")[0] for statement in statements}
+    gives = {name: form for name, form in (gives or {}).items() if name in assigned}
     names = executed(
-        statements,
+        [statement for statement in statements if statement.split(" = ")[0] not in gives],
         input=_stand_in(call.input),
         target=_stand_in(call.target),
-        weight=_stand_in(call.weight, grad=True),
+        weight=_stand_in(call.weight),
         ignore_index=call.ignore_index,
     )
     if names is None:
         return None
+    names |= {name: _empty(*form) for name, form in gives.items()}
     input, target = names["input"], names["target"]
     if not isinstance(input, Tensor) or not isinstance(target, Tensor) or not input.ndim:
         return None
     done = list(statements)
-    ids = labels == "made" or _holds_ids(call)
-    wanted = input.shape[:1] + input.shape[2:] if input.ndim > 1 else torch.Size()
-    if ids and target.shape != input.shape:
-        bare = [size for size in target.shape if size != 1] == [size for size in wanted if size != 1]
-        if bare and target.ndim > len(wanted):
-            target = target.reshape(wanted)
-            done.append(f"target = target.reshape({_shape_source(tuple(wanted))})")
-        if target.dtype is not torch.int64 and not (target.dtype is torch.uint8 and target.ndim < 2):
-            target = target.long()
-            done.append("target = target.long()")
-    if isinstance(call.input, Tensor) and isinstance(call.target, Tensor) and call.input.device != call.target.device:
-        if call.target.device.type == "meta":
-            return None  # it has no values to move
-        done.append("target = target.to(input.device)")
-    weight = call.weight
-    if isinstance(weight, Tensor) and isinstance(call.input, Tensor) and weight.device != call.input.device:
-        if weight.device.type == "meta":
-            return None
-        if not any("weight.to(input.device)" in statement for statement in done):
-            done.append("weight = weight.to(input.device)")
+    if labels == "made" or _holds_ids(call):
+        target, more = _as_ids(target, tuple(input.shape))
+        done += more
+    moves = _moves(call, done)
+    if moves is None:
+        return None
+    done += moves
     mended = replace(
         call, input=input, target=target, weight=names["weight"], ignore_index=names["ignore_index"], rejected=False
     )
@@ -109,11 +109,39 @@ def attempt(call: Call, *statements: str, labels: Literal["kept", "made"] = "kep
         return None
     classes = input.shape[1] if input.ndim > 1 else input.shape[0]
     fit: bool | None = True
-    if labels == "kept" and target.shape != input.shape:
+    if labels == "kept" and target.shape != input.shape and target.numel():
         fit = call.labels.fit(classes) if call.labels is not None else None
-        if not target.numel():
-            fit = True
     return Repair("\n".join(done), classes, fit)
+
+
+def _as_ids(target: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, list[str]]:
+    """A stand-in for class ids with stray dimensions removed and of dtype int64, and the statements for that."""
+    wanted = index_target_shape(shape)
+    if tuple(target.shape) == shape:
+        return target, []
+    statements = []
+    bare = [size for size in target.shape if size != 1] == [size for size in wanted if size != 1]
+    if bare and target.ndim > len(wanted):
+        target = target.reshape(wanted)
+        statements.append(f"target = target.reshape({wanted[0] if len(wanted) == 1 else wanted})")
+    if target.dtype is not torch.int64 and not (target.dtype is torch.uint8 and target.ndim < 2):
+        target = _empty(tuple(target.shape), torch.int64)
+        statements.append("target = target.long()")
+    return target, statements
+
+
+def _moves(call: Call, done: list[str]) -> list[str] | None:
+    """The statements that bring target and weight to the logits' device; None where there is nothing to move."""
+    if not isinstance(call.input, Tensor):
+        return []
+    moves = []
+    for name, value in (("target", call.target), ("weight", call.weight)):
+        if isinstance(value, Tensor) and value.device != call.input.device:
+            if value.device.type == "meta":
+                return None
+            move = f"{name} = {name}.to(input.device)"
+            moves += [move] if move not in done else []
+    return moves
 
 
 def _holds_ids(call: Call) -> bool:
@@ -123,12 +151,14 @@ def _holds_ids(call: Call) -> bool:
     return target.dtype not in FLOATS or (call.labels is not None and call.labels.whole)
 
 
-def _shape_source(shape: tuple[int, ...]) -> str:
-    return str(shape[0]) if len(shape) == 1 else str(shape)
-
-
-def _stand_in(value: object, *, grad: bool = False) -> object:
+def _stand_in(value: object) -> object:
+    """A tensor's shape and dtype over a single element; anything else as it is."""
     if not isinstance(value, Tensor):
         return value
-    grad = grad and value.requires_grad
-    return torch.empty(tuple(value.shape), dtype=value.dtype, device="meta", requires_grad=grad)
+    stand_in = _empty(tuple(value.shape), value.dtype)
+    return stand_in.requires_grad_() if value.requires_grad else stand_in
+
+
+def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    # Not on the meta device: many of its kernels are Python, which takes a second to import.
+    return torch.zeros((), dtype=dtype, device="cpu").expand(shape)

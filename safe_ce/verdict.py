@@ -34,9 +34,11 @@ NOT_THE_CALL = (torch.cuda.OutOfMemoryError, MemoryError)
 def of_broken(memory: Memory, ignore: tuple[str, ...], on_finding: OnFinding, call: tuple[Any, ...]) -> None:
     """Raise for a call that breaks the contract. Returns if native, asked, accepts it: native is the judge."""
     record = _record(memory, call, rejected=True)
-    native = diagnosis.native_error(record)
-    if native is None:
-        return
+    native = None
+    if diagnosis.may_ask_native(record):
+        native = diagnosis.native_error(record)
+        if native is None:
+            return
     findings = _findings(record, ignore)
     if findings:
         _tell(on_finding, findings, "default")
@@ -72,7 +74,8 @@ def of_suspicious(
     if raised:
         _tell(on_finding, findings, mode)
         order = raised + tuple(finding for finding in findings if finding not in raised)
-        raise _error(order, diagnosis.native_error(record) if refused else None) from None
+        native = diagnosis.native_error(record) if diagnosis.may_ask_native(record) else None
+        raise _error(order, native) from None
     new = tuple(finding for finding in findings if finding.cause not in memory.announced)
     if on_finding is not None:
         _tell(on_finding, findings, mode)

@@ -14,6 +14,7 @@ from safe_ce.repair import attempt
 
 if TYPE_CHECKING:
     from safe_ce.call import Bad, Call
+    from safe_ce.repair import Form
 
 VOID = (-100, -1, 255)
 """Ids that data sets and libraries use for what is not to be counted."""
@@ -25,6 +26,16 @@ def _has_id_shape(call: Call) -> bool:
         return False
     wanted = contract.index_target_shape(call.shape)
     return [s for s in call.target_shape if s != 1] == [s for s in wanted if s != 1]
+
+
+def _ids_of(call: Call) -> dict[str, Form]:
+    """That a statement makes the target int64 in the shape that it has."""
+    return {"target": (call.target_shape, torch.int64)}
+
+
+def _same_form(call: Call) -> dict[str, Form]:
+    """That a statement changes the target's values alone."""
+    return {"target": (call.target_shape, call.target.dtype)}
 
 
 def _bad_ids(call: Call) -> Bad | None:
@@ -81,7 +92,7 @@ def float_index_target(call: Call) -> Match | None:
     odd = 0 if labels is None else _not_finite(call.target)
     if labels is not None and not labels.whole and (not odd or _fractions(call)):
         return None
-    repaired = attempt(call, "target = target.long()")
+    repaired = attempt(call, "target = target.long()", gives=_ids_of(call))
     if repaired is None:
         return None
     if labels is None:
@@ -138,7 +149,7 @@ def wrong_int_target(call: Call) -> Match | None:
         return None
     if labels is not None and not labels.fit(call.classes) and contract.broken_clause(call) is None:
         return None  # uint8 is accepted here: it is the values that are not
-    repaired = attempt(call, "target = target.long()")
+    repaired = attempt(call, "target = target.long()", gives=_ids_of(call))
     if repaired is None:
         return None
     rank = contract.index_target_shape(call.shape) == call.target_shape
@@ -183,7 +194,7 @@ def labels_start_at_one(call: Call) -> Match | None:
     clash = call.ignored is not None and 0 < call.ignored < call.classes  # a label moves onto the ignore_index
     kept_as_is = f"target = torch.where(target == {call.ignored}, target, target - 1)"
     statement = kept_as_is if ignores else "target = target - 1"
-    repaired = attempt(call, statement, labels="made")
+    repaired = attempt(call, statement, labels="made", gives=_same_form(call))
     return Match(
         LIKELY,
         f"the labels run from {kept[0]:g} to {kept[1]:g} and 0 never occurs; {call.classes} classes are numbered 0 to"
@@ -274,7 +285,7 @@ def ignore_index_mismatch(call: Call) -> Match | None:
     taken = call.ignored is not None and call.ignored in labels.distinct  # both are void: one of them has to go
     if taken:
         statement = f"target = target.masked_fill(target == {void}, {call.ignored})"
-    repaired = attempt(call, statement, labels="made")
+    repaired = attempt(call, statement, labels="made", gives=_same_form(call))
     if repaired is None or (not valid and void != -100):
         return None
     usual = "what Hugging Face labels use" if void == -100 else "a usual void id" if void in VOID else "the class count"
@@ -330,7 +341,8 @@ def mask_not_class_ids(call: Call) -> Match | None:
     if not two and not (image and len(bad.values) >= 2 and (apart >= 5 or values[-1] == 255)):
         return None
     plain = len(values) == 2 and values[0] == 0 and call.ignored not in labels.distinct
-    repaired = attempt(call, "target = (target > 0).long()", labels="made") if plain else None
+    binary = "target = (target > 0).long()"
+    repaired = attempt(call, binary, labels="made", gives=_ids_of(call)) if plain else None
     return Match(
         LIKELY,
         f"the mask holds gray values, {listed(values)}, not the ids of {call.classes} classes",

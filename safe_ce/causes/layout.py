@@ -257,7 +257,7 @@ def spatial_size_mismatch(call: Call) -> Match | None:
         return None  # the classes are last
     else:
         resize = f'input = F.interpolate(input, size=target.shape[-{spatial}:], mode="{mode}", align_corners=False)'
-        found = attempt(call, resize)
+        found = attempt(call, resize, gives={"input": ((*call.shape[:2], *sizes), call.input.dtype)})
         if found is None:
             return None
         repaired, help = found, 'resize the logits to the mask, or the mask to the logits with mode="nearest"'

@@ -219,7 +219,7 @@ def logits_wrong_dtype(call: Call) -> Match | None:
     if not call.tensors or not call.rejected or call.input.dtype in contract.FLOATS:
         return None
     cast = "input.real" if call.input.is_complex() else "input.float()"
-    repaired = attempt(call, f"input = {cast}")
+    repaired = attempt(call, f"input = {cast}", gives={"input": (call.shape, torch.float32)})
     if repaired is None:
         return None
     wanted = "wider than 8 bits" if call.input.is_floating_point() else "floating point"

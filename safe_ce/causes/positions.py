@@ -183,7 +183,8 @@ def _unpooled(call: Call, batch: int) -> Match | None:
         what = f"positions in {'dim' if len(dims) == 1 else 'dims'} {', '.join(map(str, dims))}"
     if all(call.shape[dim] == 1 for dim in dims):
         return None
-    repaired = attempt(call, pool)
+    rest = tuple(size for dim, size in enumerate(call.shape) if dim not in dims)
+    repaired = attempt(call, pool, gives={"input": (rest, call.input.dtype)})
     if repaired is None:
         return None
     return Match(

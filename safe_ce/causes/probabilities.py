@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from safe_ce import probe
+from safe_ce import contract, probe
 from safe_ce.causes.cause import CERTAIN, ERROR, LIKELY, WARNING, Match, cause, plural
 from safe_ce.causes.evidence import NORMALIZED, last_dim_sums_to_one, one_hot, zeros_and_ones
 from safe_ce.repair import Repair, attempt
 
 if TYPE_CHECKING:
-    from safe_ce.call import Call
+    from safe_ce.call import Call, Shape
 
 
 def _one_hot_dim(call: Call) -> tuple[int, Repair] | None:
@@ -29,18 +29,23 @@ def _one_hot_dim(call: Call) -> tuple[int, Repair] | None:
         ids = (
             "target.long()" if call.target.dtype in (torch.bool, torch.uint16, torch.uint32, torch.uint64) else "target"
         )
-        for statements in _ids_from_one_hot(call, dim, ids):
-            repaired = attempt(call, *statements, labels="made")
+        for statements, shape in _ids_from_one_hot(call, dim, ids):
+            repaired = attempt(call, *statements, labels="made", gives={"target": (shape, torch.int64)})
             if repaired is not None and sizes[dim] <= repaired.classes:
                 return dim, repaired
     return None
 
 
-def _ids_from_one_hot(call: Call, dim: int, ids: str) -> list[tuple[str, ...]]:
+def _ids_from_one_hot(call: Call, dim: int, ids: str) -> list[tuple[tuple[str, ...], Shape]]:
+    """Ways to class ids, and the shape that each gives the target."""
     argmax = f"target = {ids}.argmax({dim})"
-    ways = [(argmax,), (argmax, "target = target.reshape(-1)")]
+    shape = call.target_shape[:dim] + call.target_shape[dim + 1 :]
+    ways: list[tuple[tuple[str, ...], Shape]] = [
+        ((argmax,), shape),
+        ((argmax, "target = target.reshape(-1)"), (math.prod(shape),)),
+    ]
     if len(call.shape) > 2 and call.shape[-1] == call.target_shape[dim]:
-        ways.append(("input = input.movedim(-1, 1)", argmax))
+        ways.append((("input = input.movedim(-1, 1)", argmax), shape))
     return ways
 
 
@@ -73,7 +78,8 @@ def one_hot_target(call: Call) -> Match | None:
             return None
         if not one_hot(call.target_rows(1)):
             return None
-        repaired = attempt(call, "target = target.argmax(1)", labels="made")
+        form = (contract.index_target_shape(call.shape), torch.int64)
+        repaired = attempt(call, "target = target.argmax(1)", labels="made", gives={"target": form})
         return Match(
             CERTAIN,
             "the target is a float one-hot: native takes it for class probabilities",
@@ -118,7 +124,7 @@ def _flattened_one_hot(call: Call) -> Match | None:
     statement = f"target = target.reshape(-1, {call.classes}).argmax(1)"
     if call.target.dtype is torch.bool:
         statement = statement.replace("target.reshape", "target.long().reshape")
-    repaired = attempt(call, statement, labels="made")
+    repaired = attempt(call, statement, labels="made", gives={"target": (call.shape[:1], torch.int64)})
     if repaired is None:
         return None
     return Match(

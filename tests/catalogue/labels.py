@@ -35,7 +35,6 @@ SPECS = (
             "uint8 per pixel": lambda: (scores(2, 5, 4, 4), ids(2, 4, 4).byte()),
             "int16 per voxel": lambda: (scores(2, 5, 2, 2, 2), ids(2, 2, 2, 2).short()),
             "unbatched": lambda: (scores(5), torch.tensor(3, dtype=torch.int32)),
-            "no rows": lambda: (scores(0, 5), torch.zeros(0, dtype=torch.int32)),
         },
         silent={
             "uint8 of one dimension": lambda: (scores(4, 5), ids(4).byte()),
