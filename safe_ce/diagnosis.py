@@ -13,7 +13,6 @@ from safe_ce import probe
 from safe_ce.causes import CATALOGUE
 from safe_ce.causes.cause import WEIGHT
 from safe_ce.contract import broken_clause
-from safe_ce.contract import broken_clause
 from safe_ce.findings import Confidence
 
 if TYPE_CHECKING:
