@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from safe_ce import probe
+from safe_ce.contract import INT64
 
 Shape = tuple[int, ...]
 
@@ -36,6 +37,7 @@ class Call:
         earlier: The shapes of `input` and `target` in the sound calls before this one, oldest first.
         rejected: Whether native refuses the call.
         stage: Whether the loss is called or constructed.
+        values: Whether values may be read; on an accelerator that is to wait for the device.
     """
 
     input: Any
@@ -47,6 +49,7 @@ class Call:
     earlier: tuple[tuple[Shape, Shape], ...] = ()
     rejected: bool = False
     stage: Literal["call", "construction"] = "call"
+    values: bool = True
 
     @cached_property
     def tensors(self) -> bool:
@@ -80,11 +83,12 @@ class Call:
 
     @cached_property
     def ignored(self) -> int | None:
-        """`ignore_index` as a plain int, or None where it is not one."""
+        """`ignore_index` as a plain int, or None where native does not take it."""
         try:
-            return operator.index(self.ignore_index)
+            value = operator.index(self.ignore_index)
         except TypeError:
             return None
+        return value if value in INT64 else None
 
     @property
     def averaged(self) -> bool:
@@ -94,7 +98,7 @@ class Call:
     @cached_property
     def labels(self) -> Labels | None:
         """What the values of a non-empty, readable, real target show."""
-        if not probe.is_readable(self.target) or not self.target.numel() or self.target.is_complex():
+        if not self.is_readable(self.target) or not self.target.numel() or self.target.is_complex():
             return None
         return Labels(self.target, self.ignored)
 
@@ -108,8 +112,13 @@ class Call:
 
     def _rows(self, name: str, dim: int) -> Tensor | None:
         if (name, dim) not in self._samples:
-            self._samples[name, dim] = _sample(getattr(self, name), dim)
+            tensor = getattr(self, name)
+            self._samples[name, dim] = _sample(tensor, dim) if self.is_readable(tensor) else None
         return self._samples[name, dim]
+
+    def is_readable(self, tensor: Any) -> bool:
+        """Whether a tensor's values may be read here."""
+        return self.values and probe.is_readable(tensor)
 
     @cached_property
     def _samples(self) -> dict[tuple[str, int], Tensor | None]:
@@ -121,7 +130,7 @@ def _has_sizes(value: Any) -> bool:
 
 
 def _sample(tensor: Any, dim: int) -> Tensor | None:
-    if not probe.is_readable(tensor) or not tensor.numel() or tensor.is_complex() or dim >= tensor.ndim:
+    if not tensor.numel() or tensor.is_complex() or dim >= tensor.ndim:
         return None
     if tensor.shape[dim] > probe.PIECE:
         return None  # no row of classes is that long, and one alone would not be a bounded look

@@ -11,6 +11,7 @@ import operator
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -19,6 +20,22 @@ if TYPE_CHECKING:
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 REDUCTIONS = ("none", "mean", "sum", "elementwise_mean")  # the last is a deprecated alias of "mean"
 INT64 = range(-(2**63), 2**63)
+LONE_LABEL_SINCE = (2, 9)
+"""The release of torch since which (C,) logits are accepted against a (1,) target, forward."""
+
+
+def native(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, label_smoothing: float
+) -> Tensor:
+    """Native's own loss."""
+    return F.cross_entropy(
+        input,
+        target,
+        weight=weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+    )
 
 
 def is_broken(input: Tensor, target: Tensor, ignore_index: int) -> bool:
@@ -142,7 +159,7 @@ def _ids(call: Call, input: Tensor, target: Tensor, weight: Tensor | None) -> st
         return "input must have a class dimension"
     shape, smoothing = tuple(input.shape), float(call.label_smoothing)
     wanted = index_target_shape(shape)
-    lone = input.ndim == 1 and tuple(target.shape) == (1,) and not smoothing > 0
+    lone = input.ndim == 1 and tuple(target.shape) == (1,) and not smoothing > 0 and _takes_a_lone_label()
     if tuple(target.shape) != wanted and not lone:
         return f"input of shape {shape} needs class ids of shape {wanted} or class probabilities of shape {shape}"
     if (input.ndim == 3 or input.ndim > 4) and not input.numel() and target.numel():
@@ -170,6 +187,10 @@ def _ids(call: Call, input: Tensor, target: Tensor, weight: Tensor | None) -> st
     if weight.requires_grad and torch.is_grad_enabled():
         return "weight must not require grad where the target holds class ids"
     return None
+
+
+def _takes_a_lone_label() -> bool:
+    return tuple(int(part) for part in torch.__version__.split(".")[:2]) >= LONE_LABEL_SINCE
 
 
 def _autocasting() -> bool:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from safe_ce import probe
+from safe_ce import contract, probe
 from safe_ce.causes import CATALOGUE
-from safe_ce.causes.cause import WEIGHT
-from safe_ce.contract import broken_clause
+from safe_ce.causes.cause import STANDING
 from safe_ce.findings import Confidence
 
 if TYPE_CHECKING:
@@ -24,8 +20,10 @@ if TYPE_CHECKING:
 SMALL = 2**26
 """Bytes of logits up to which native itself is run to hear what it says."""
 
-# Explained by nothing but themselves: what silently spoils a number comes after what native raises for.
-SILENT = ("softmax-applied", "log-softmax-applied", "sigmoid-applied", "relu-applied")
+log = logging.getLogger("safe_ce")
+_faults: set[str] = set()
+FAULTS = 64
+"""Kinds of faults that are told apart."""
 
 
 def findings_of(call: Call, ignore: Iterable[str] = ()) -> tuple[Finding, ...]:
@@ -35,11 +33,17 @@ def findings_of(call: Call, ignore: Iterable[str] = ()) -> tuple[Finding, ...]:
     for cause in CATALOGUE:
         if cause.name in ignored or cause.code in ignored:
             continue
-        with probe.hidden():
-            match = cause.check(call)
+        if call.stage == "construction" and not cause.construction:
+            continue
+        try:
+            with probe.hidden():
+                match = cause.check(call)
+        except Exception as fault:
+            log_fault(fault)
+            continue
         if match is not None:
-            explains = not (call.rejected and cause.name in SILENT)
-            ranked.append(((explains, WEIGHT[match.confidence] + match.odds), cause.finding(call, match)))
+            explains = not (call.rejected and cause.silent)
+            ranked.append(((explains, STANDING[match.confidence] + match.odds), cause.finding(call, match)))
     ranked.sort(key=lambda entry: entry[0], reverse=True)
     found = [finding for _, finding in ranked]
     # That a clause is broken says nothing beside a cause that explains it.
@@ -56,16 +60,11 @@ def native_error(call: Call) -> Exception | None:
     try:
         with warnings.catch_warnings(), probe.hidden():
             warnings.simplefilter("ignore")
-            F.cross_entropy(
-                call.input,
-                call.target,
-                weight=call.weight,
-                ignore_index=call.ignore_index,
-                reduction=call.reduction,
-                label_smoothing=call.label_smoothing,
+            contract.native(
+                call.input, call.target, call.weight, call.ignore_index, call.reduction, call.label_smoothing
             )
     except Exception as error:
-        return error
+        return error.with_traceback(None)  # its frames hold the tensors
     return None
 
 
@@ -77,14 +76,13 @@ def may_ask_native(call: Call) -> bool:
     """
     if not call.tensors:
         return True
-    reads = call.input.device.type != "cpu" and broken_clause(call) is None
+    reads = call.input.device.type != "cpu" and contract.broken_clause(call) is None
     return not reads and call.input.numel() * call.input.element_size() <= SMALL
 
 
-def _stand_ins(call: Call) -> dict[str, Any]:
-    names = ("input", "target", "weight")
-    return {
-        name: torch.empty(tuple(value.shape), dtype=value.dtype, device="meta")
-        for name in names
-        if isinstance(value := getattr(call, name), Tensor)
-    }
+def log_fault(fault: Exception) -> None:
+    """Log a fault of the guard's own, once per kind: it must not stop anybody's training."""
+    kind = f"{type(fault).__name__}: {fault}"
+    if kind not in _faults and len(_faults) < FAULTS:
+        _faults.add(kind)
+        log.error("safe_ce could not diagnose a call (%s); please report this", kind, exc_info=fault)

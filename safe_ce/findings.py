@@ -135,4 +135,4 @@ for _public in (Severity, Confidence, Finding, SafeCrossEntropyError, SafeCrossE
 del _public
 
 if TYPE_CHECKING:
-    OnFinding = Callable[[Finding], object]
+    OnFinding = Callable[[Finding], object] | None

@@ -6,110 +6,106 @@ which is imported the first time that something is wrong.
 
 from __future__ import annotations
 
-from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 
 from safe_ce import contract, probe, provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
-    from safe_ce.findings import Finding
+    from safe_ce.findings import Finding, OnFinding
     from safe_ce.modes import Mode
 
 EARLIER = 4
 SIGNATURES = 64
 
+Arguments = tuple[Any, Any, Any, Any, Any, Any]
+"""input, target, weight, ignore_index, reduction and label_smoothing."""
 
+
+@dataclass(slots=True)
 class Memory:
-    """What a loss remembers of its calls: shapes, counts and names. Never a tensor."""
+    """What a loss remembers of its calls: shapes, counts and findings. Never a tensor.
 
-    __slots__ = ("announced", "earlier", "looks", "streaks")
+    Attributes:
+        earlier: The shapes of input and target in the last sound calls; replaced and never changed, so that
+            threads that share a loss may read it.
+        looks: How many calls of each signature there were.
+        announced: The findings that were warned about, by cause.
+        streaks: Of the causes that need patience: the looks in a row that found them.
+    """
 
-    def __init__(self) -> None:
-        self.earlier: deque[tuple[torch.Size, torch.Size]] = deque(maxlen=EARLIER)
-        """The shapes of the last sound calls."""
-        self.looks: dict[object, int] = {}
-        """How many calls of each signature there were."""
-        self.announced: set[str] = set()
-        """The causes that were warned about."""
-        self.streaks: dict[str, int] = {}
-        """Of the causes that need patience: the looks in a row that found them."""
+    earlier: tuple[tuple[torch.Size, torch.Size], ...] = ()
+    looks: dict[object, int] = field(default_factory=dict)
+    announced: dict[str, Finding] = field(default_factory=dict)
+    streaks: dict[str, int] = field(default_factory=dict)
 
     def is_due(self, signature: object) -> bool:
         """Count a call, and say whether its values are looked at."""
         if len(self.looks) >= SIGNATURES and signature not in self.looks:
             self.looks.clear()
         calls = self.looks[signature] = self.looks.get(signature, 0) + 1
-        return probe.is_due(calls)
+        return probe.is_scheduled(calls)
 
 
-def guarded(
-    memory: Memory,
-    mode: Mode,
-    ignore: tuple[str, ...],
-    on_finding: Callable[[Finding], object] | None,
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    reduction: str,
-    label_smoothing: float,
-) -> Tensor:
+def guarded(memory: Memory, mode: Mode, ignore: tuple[str, ...], on_finding: OnFinding, arguments: Arguments) -> Tensor:
     """Native's loss of a call, or what the mode does about its mistake."""
-    call = (input, target, weight, ignore_index, reduction, label_smoothing)
-    plain = probe.is_plain(input) and probe.is_plain(target) and not torch._C._is_tracing()
-    if plain:
-        if contract.is_broken(input, target, ignore_index):
+    input, target = arguments[:2]
+    # A tracer records what it is asked, and must not be asked for shapes.
+    plain_input = None if torch._C._is_tracing() else probe.as_plain(input)
+    plain_target = None if plain_input is None else probe.as_plain(target)
+    if plain_input is not None and plain_target is not None:
+        seen = (plain_input, plain_target, *arguments[2:])
+        if _is_broken(seen):
             if mode != "warn":
-                _verdict().of_broken(memory, ignore, on_finding, call)
-        elif _is_suspicious(memory, mode, ignore, on_finding is not None, call):
-            _verdict().of_suspicious(memory, mode, ignore, on_finding, call)
+                _verdict().of_broken(memory, ignore, on_finding, seen)
+        elif _is_suspicious(memory, mode, ignore, on_finding, seen):
+            _verdict().of_suspicious(memory, mode, ignore, on_finding, seen)
     try:
-        loss = F.cross_entropy(
-            input,
-            target,
-            weight=weight,
-            ignore_index=ignore_index,
-            reduction=reduction,
-            label_smoothing=label_smoothing,
-        )
+        loss = contract.native(*arguments)
     except Exception as error:
-        raised = _verdict().of_raised(memory, mode, ignore, on_finding, call, error)
-        if raised is error:
-            raise
-    else:
-        if plain:
-            memory.earlier.append((input.shape, target.shape))
-        return loss
-    raise raised from None
+        _verdict().of_raised(memory, mode, ignore, on_finding, arguments, error)
+        raise
+    if plain_input is not None and plain_target is not None and not plain_input.is_nested:
+        memory.earlier = (*memory.earlier[1 - EARLIER :], (plain_input.shape, plain_target.shape))
+    return loss
 
 
-def _is_suspicious(memory: Memory, mode: Mode, ignore: tuple[str, ...], told: bool, call: tuple[Any, ...]) -> bool:
-    input = call[0]
+def _is_broken(seen: Arguments) -> bool:
+    try:
+        return contract.is_broken(seen[0], seen[1], seen[3])
+    except RuntimeError:  # nested tensors of the strided kind have no shape
+        return False
+
+
+def _is_suspicious(memory: Memory, mode: Mode, ignore: tuple[str, ...], on_finding: OnFinding, seen: Arguments) -> bool:
+    input = seen[0]
     if input.grad_fn is not None:
         found = provenance.activation(input)
-        if found is not None and found.cause not in ignore and (told or found.cause not in memory.announced):
-            return True
+        if found is not None and found.cause not in ignore:
+            known = memory.announced.get(found.cause)
+            if known is None:
+                return True
+            if on_finding is not None:
+                _verdict().tell(on_finding, (known,), mode)
     try:
-        return _values_are_odd(memory, mode, call)
+        return _values_are_odd(memory, mode, seen)
     except Exception as fault:
         _verdict().log_fault(fault)
         return False
 
 
-def _values_are_odd(memory: Memory, mode: Mode, call: tuple[Any, ...]) -> bool:
-    input, target, weight, ignore_index, _, label_smoothing = call
+def _values_are_odd(memory: Memory, mode: Mode, seen: Arguments) -> bool:
+    input, target, weight, ignore_index, _, label_smoothing = seen
     strict = mode == "strict"
-    if not strict and input.device.type != "cpu":
-        return False  # to read a value there is to wait for the device
-    if not strict and not memory.is_due((input.shape, target.shape, input.dtype, target.dtype, input.requires_grad)):
-        return False
+    if not strict:
+        if input.device.type != "cpu":
+            return False  # to read a value there is to wait for the device
+        if not memory.is_due((input.shape, target.shape, input.dtype, target.dtype, input.requires_grad)):
+            return False
     if not probe.is_readable(input) or not probe.is_readable(target):
         return False
     if weight is not None and not probe.is_readable(weight):

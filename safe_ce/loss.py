@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from safe_ce import guard, modes
-from safe_ce.contract import INT64
+from safe_ce import contract, guard, modes
 from safe_ce.findings import SafeCrossEntropyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from safe_ce.findings import Finding
+    from safe_ce.findings import Finding, OnFinding
     from safe_ce.modes import Mode
 
 
@@ -60,7 +60,7 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
     if TYPE_CHECKING:
         mode: Mode | None
         ignore: tuple[str, ...]
-        on_finding: Callable[[Finding], object] | None
+        on_finding: OnFinding
     else:
         mode = None
         ignore = ()
@@ -77,7 +77,7 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         *,
         mode: Mode | None = None,
         ignore: Iterable[str] = (),
-        on_finding: Callable[[Finding], object] | None = None,
+        on_finding: OnFinding = None,
     ) -> None:
         own = None if mode is None else modes.checked(mode)
         ignored = _checked_causes(ignore)
@@ -116,18 +116,26 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
     def _guarded(self, input: Tensor, target: Tensor) -> Tensor:
         options = (self.weight, self.ignore_index, self.reduction, self.label_smoothing)
         if torch.compiler.is_compiling():
-            return _native(input, target, *options)
+            return contract.native(input, target, *options)
         mode = modes.in_force(self.mode)
         if mode == "off":
-            return _native(input, target, *options)
+            return contract.native(input, target, *options)
         memory = self.__dict__.get("_memory")
         if memory is None:
             memory = self.__dict__["_memory"] = guard.Memory()
         try:
-            return guard.guarded(memory, mode, self.ignore, self.on_finding, input, target, *options)
+            return guard.guarded(memory, mode, self.ignore, self.on_finding, (input, target, *options))
         except SafeCrossEntropyError as error:
             # The guard's own frames say nothing to the reader of a traceback.
             raise error.with_traceback(None) from None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # A callback belongs to its owner, a logger say, which a copy of the loss must not copy.
+        memo[id(self.on_finding)] = self.on_finding
+        twin = self.__class__.__new__(self.__class__)
+        memo[id(self)] = twin
+        twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))  # type: ignore[no-untyped-call]
+        return twin
 
     def __getstate__(self) -> dict[str, Any]:
         # What it remembers of its calls belongs to this run, not to a checkpoint or a copy.
@@ -146,7 +154,7 @@ def cross_entropy(
     *,
     mode: Mode | None = None,
     ignore: Iterable[str] = (),
-    on_finding: Callable[[Finding], object] | None = None,
+    on_finding: OnFinding = None,
 ) -> Tensor:
     """`torch.nn.functional.cross_entropy` that names the likely cause of a mistaken call.
 
@@ -175,15 +183,15 @@ def cross_entropy(
     """
     if size_average is not None or reduce is not None:
         reduction = nn._reduction.legacy_get_string(size_average, reduce)
+    options = (weight, ignore_index, reduction, label_smoothing)
     if torch.compiler.is_compiling():
-        return _native(input, target, weight, ignore_index, reduction, label_smoothing)
+        return contract.native(input, target, *options)
     in_force = modes.in_force(None if mode is None else modes.checked(mode))
     if in_force == "off":
-        return _native(input, target, weight, ignore_index, reduction, label_smoothing)
+        return contract.native(input, target, *options)
     ignored = _checked_causes(ignore) if ignore else ()
-    options = (weight, ignore_index, reduction, label_smoothing)
     try:
-        return guard.guarded(_MEMORY, in_force, ignored, on_finding, input, target, *options)
+        return guard.guarded(_MEMORY, in_force, ignored, on_finding, (input, target, *options))
     except SafeCrossEntropyError as error:
         raise error.with_traceback(None) from None
 
@@ -232,30 +240,13 @@ _MEMORY = guard.Memory()
 """What `cross_entropy` remembers, of all its callers together."""
 
 
-def _native(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    reduction: str,
-    label_smoothing: float,
-) -> Tensor:
-    return F.cross_entropy(
-        input,
-        target,
-        weight=weight,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        label_smoothing=label_smoothing,
-    )
-
-
 def _checked_causes(names: Iterable[str]) -> tuple[str, ...]:
     """The names of the causes that are given by name or code; a ValueError lists the valid ones."""
-    if not names:
-        return ()
     if isinstance(names, str):
         raise TypeError(f"ignore must be a collection of cause names or codes, such as ({names!r},)")
+    names = tuple(names)
+    if not names:
+        return ()
     from safe_ce.causes import CATALOGUE
 
     known = {key: entry.name for entry in CATALOGUE for key in (entry.name, entry.code)}
@@ -269,7 +260,7 @@ def _checked_causes(names: Iterable[str]) -> tuple[str, ...]:
 def _check_construction(
     mode: Mode,
     ignored: tuple[str, ...],
-    on_finding: Callable[[Finding], object] | None,
+    on_finding: OnFinding,
     weight: Any,
     size_average: Any,
     options: tuple[Any, Any, Any],
@@ -279,7 +270,7 @@ def _check_construction(
     ignore_index, reduction, label_smoothing = options
     if error is None and weight is None and not isinstance(size_average, Tensor) and type(ignore_index) is int:
         plain = type(label_smoothing) is float and 0.0 <= label_smoothing < 1.0
-        if plain and ignore_index in INT64 and reduction in ("mean", "sum", "none"):
+        if plain and ignore_index in contract.INT64 and reduction in ("mean", "sum", "none"):
             return
     if torch.compiler.is_compiling():
         return

@@ -32,8 +32,10 @@ _innermost: ContextVar[Mode | None] = ContextVar("safe_ce_mode", default=None)
 
 
 def in_force(own: Mode | None) -> Mode:
-    """The mode of a loss whose own argument is ``own``."""
-    return own or _innermost.get() or _process
+    """The mode of a loss whose own is ``own``."""
+    if own is not None:
+        return own if own in MODES else checked(own)
+    return _innermost.get() or _process
 
 
 @contextmanager

@@ -27,7 +27,7 @@ FIRST_LOOKS = 10
 LOOK_EVERY = 100
 
 
-def is_due(calls: int) -> bool:
+def is_scheduled(calls: int) -> bool:
     """Whether values are looked at on the ``calls``-th call (from 1) of a signature, outside strict mode.
 
     The first calls of each signature and then one in a hundred, the schedule of PyTorch's own DDP logging.
@@ -35,9 +35,17 @@ def is_due(calls: int) -> bool:
     return calls <= FIRST_LOOKS or calls % LOOK_EVERY == 0
 
 
-def is_plain(tensor: object) -> bool:
-    """Whether this is an ordinary tensor: its shape is a tuple of ints, and operations on it have no hooks."""
-    return type(tensor) is Tensor or type(tensor) is torch.nn.Parameter
+def as_plain(value: object) -> Tensor | None:
+    """An ordinary tensor, or what is behind a subclass that only adds methods; None for anything else.
+
+    The shape of an ordinary tensor is a tuple of ints, and nothing of the user's runs when it is asked for.
+    """
+    if type(value) is Tensor or type(value) is torch.nn.Parameter:
+        return value
+    if isinstance(value, Tensor) and type(value).__torch_dispatch__ is Tensor.__torch_dispatch__:
+        with torch._C.DisableTorchFunctionSubclass():
+            return value.as_subclass(Tensor)
+    return None
 
 
 def is_readable(tensor: object) -> bool:
@@ -79,7 +87,7 @@ def pieces(tensor: Tensor) -> Iterator[Tensor]:
     They are views, or small copies where the dtype has no comparisons of its own.
     """
     for piece in _views(tensor):
-        if piece.dtype in _UNSIGNED:
+        if piece.dtype in _UNSIGNED:  # uint8 among them: it would wrap what it is compared with
             yield piece.to(torch.int64)
         elif piece.is_floating_point() and piece.dtype not in _FLOATS:
             yield piece.float()
@@ -87,7 +95,7 @@ def pieces(tensor: Tensor) -> Iterator[Tensor]:
             yield piece
 
 
-_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+_UNSIGNED = (torch.uint8, torch.uint16, torch.uint32, torch.uint64)
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -153,6 +161,10 @@ def extremes(tensor: Tensor) -> tuple[float, float]:
 EPSILON = {torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 
+ROUNDED = 1e-2
+"""How far from 1 the sum of a row of probabilities may be that were once rounded to half precision."""
+
+
 def sum_tolerance(dtype: torch.dtype) -> float:
     """How far from 1 the sum of a softmax's row may be, rounded to ``dtype``."""
     return EPSILON.get(dtype, 1e-5)
@@ -178,11 +190,11 @@ def deserves_a_closer_look(
     """
     dim = 1 if input.ndim > 1 else 0
     with unobserved():
-        if not input.is_floating_point():
-            return False  # native refuses it
+        if not input.is_floating_point() or target.is_complex() or not isinstance(label_smoothing, (int, float)):
+            return False  # native refuses it, or takes what is no mistake
         if not input.numel() or input.shape[dim] == 1 or not 0.0 <= label_smoothing < 1.0:
             return True
-        if weight is not None and not bool(((weight > 0) & weight.isfinite()).all()):
+        if weight is not None and weight.dtype in _FLOATS and not bool(((weight > 0) & weight.isfinite()).all()):
             return True
         if _odd_logits(input, dim, thorough):
             return True
@@ -210,7 +222,7 @@ def _slabs(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def _odd_logits(input: Tensor, dim: int, thorough: bool) -> bool:
-    lowest, tolerance = math.inf, sum_tolerance(input.dtype)
+    lowest, tolerance = math.inf, max(sum_tolerance(input.dtype), ROUNDED)
     sums_to_one = input.ndim == 1 or input.numel() > input.shape[dim]
     half = input.dtype is torch.float16
     if half and input.numel() // input.shape[dim] > 4_000:

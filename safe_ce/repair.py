@@ -79,6 +79,9 @@ def attempt(
         gives: The shape and dtype of a name that a statement computes, rather than views: to run it on a large
             tensor would cost what an explanation must not.
     """
+    given = (call.input, call.target, call.weight)
+    if any(isinstance(value, Tensor) and value.layout is not torch.strided for value in given):
+        return None  # a stand-in cannot show what native makes of the layout
     assigned = {statement.split(" = ")[0] for statement in statements}
     gives = {name: form for name, form in (gives or {}).items() if name in assigned}
     names = executed(

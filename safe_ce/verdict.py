@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,57 +12,50 @@ from safe_ce import diagnosis
 from safe_ce.call import Call, labels_in_range
 from safe_ce.causes import BY_NAME
 from safe_ce.contract import broken_clause
+from safe_ce.diagnosis import log_fault
 from safe_ce.findings import Finding, SafeCrossEntropyError, SafeCrossEntropyWarning, Severity
 from safe_ce.report import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from safe_ce.guard import Memory
+    from safe_ce.findings import OnFinding
+    from safe_ce.guard import Arguments, Memory
     from safe_ce.modes import Mode
 
-    OnFinding = Callable[[Finding], object] | None
-
-log = logging.getLogger("safe_ce")
-_faults: set[str] = set()
-
-# Failures of the machine, not of the call.
-NOT_THE_CALL = (torch.cuda.OutOfMemoryError, MemoryError)
+NEVER = -(2**62)
+"""A streak that no number of looks makes long enough."""
 
 
-def of_broken(memory: Memory, ignore: tuple[str, ...], on_finding: OnFinding, call: tuple[Any, ...]) -> None:
+def of_broken(memory: Memory, ignore: tuple[str, ...], on_finding: OnFinding, seen: Arguments) -> None:
     """Raise for a call that breaks the contract. Returns if native, asked, accepts it: native is the judge."""
-    record = _record(memory, call, rejected=True)
+    call = _call(memory, seen, values=True, rejected=True)
     native = None
-    if diagnosis.may_ask_native(record):
-        native = diagnosis.native_error(record)
+    if diagnosis.may_ask_native(call):
+        native = diagnosis.native_error(call)
         if native is None:
             return
-    findings = _findings(record, ignore)
+    findings = diagnosis.findings_of(call, ignore)
     if findings:
-        _tell(on_finding, findings, "default")
-        raise _error(findings, native) from None
+        tell(on_finding, findings, "default")
+        raise _error(findings, native)
 
 
-def of_suspicious(
-    memory: Memory, mode: Mode, ignore: tuple[str, ...], on_finding: OnFinding, call: tuple[Any, ...]
-) -> None:
+def of_suspicious(memory: Memory, mode: Mode, ignore: tuple[str, ...], on_finding: OnFinding, seen: Arguments) -> None:
     """Raise or warn for a call of which provenance or a probe says that it may be a mistake."""
-    record = _record(memory, call, rejected=False)
+    values = mode == "strict" or seen[0].device.type == "cpu"
+    call = _call(memory, seen, values=values, rejected=False)
     try:
-        clause, refused = broken_clause(record), not labels_in_range(record)
+        broken, in_range = broken_clause(call) is not None, labels_in_range(call)
     except Exception as fault:
         log_fault(fault)
         return
-    if clause is not None or (refused and mode == "warn"):
+    if broken or (not in_range and mode == "warn"):
         return  # native will say so itself, and be explained
-    if refused:
+    if not in_range:
         # Said before the call: on an accelerator native would end the context, and on the CPU waste the memory.
-        record = _record(memory, call, rejected=True)
-    findings = _findings(record, ignore)
-    if not refused:
-        findings = diagnosis.tellable(findings)
-    findings = _patient(memory, mode, findings)
+        call = _call(memory, seen, values=values, rejected=True)
+    findings = diagnosis.findings_of(call, ignore)
+    if in_range:
+        findings = _patient(memory, mode, diagnosis.tellable(findings))
     if not findings:
         return
     raised = tuple(
@@ -71,17 +63,14 @@ def of_suspicious(
         for finding in findings
         if mode == "strict" or (mode == "default" and finding.severity is Severity.ERROR)
     )
+    tell(on_finding, findings, mode)
     if raised:
-        _tell(on_finding, findings, mode)
         order = raised + tuple(finding for finding in findings if finding not in raised)
-        native = diagnosis.native_error(record) if diagnosis.may_ask_native(record) else None
-        raise _error(order, native) from None
-    new = tuple(finding for finding in findings if finding.cause not in memory.announced)
-    if on_finding is not None:
-        _tell(on_finding, findings, mode)
-    for finding in new:
-        memory.announced.add(finding.cause)
-        warnings.warn(SafeCrossEntropyWarning(finding), stacklevel=_stacklevel())
+        raise _error(order, diagnosis.native_error(call) if diagnosis.may_ask_native(call) else None)
+    for finding in findings:
+        if finding.cause not in memory.announced:
+            memory.announced[finding.cause] = finding
+            warnings.warn(SafeCrossEntropyWarning(finding), stacklevel=_stacklevel())
 
 
 def of_raised(
@@ -89,79 +78,57 @@ def of_raised(
     mode: Mode,
     ignore: tuple[str, ...],
     on_finding: OnFinding,
-    call: tuple[Any, ...],
+    arguments: Arguments,
     error: Exception,
-) -> Exception:
-    """The exception to raise where native raised ``error``: a diagnosis, or native's own with a note."""
-    if isinstance(error, (SafeCrossEntropyError, *NOT_THE_CALL)):
-        return error
-    findings = _findings(_record(memory, call, rejected=True), ignore)
+) -> None:
+    """Raise a diagnosis where native raised ``error``, or in warn mode add it as a note.
+
+    Returns where the call is one that native accepts: then the exception only passed through it, as those of
+    memory, of checkpointing and of a user's own hooks do.
+    """
+    call = _call(memory, arguments, values=True, rejected=True)
+    try:
+        refused = broken_clause(call) is not None or not labels_in_range(call)
+    except Exception as fault:
+        log_fault(fault)
+        return
+    if not refused:
+        return
+    findings = diagnosis.findings_of(call, ignore)
     if not findings:
-        return error
-    _tell(on_finding, findings, mode)
-    if mode == "warn":
-        error.add_note(_note(findings))
-        return error
-    return _error(findings, error)
+        return
+    tell(on_finding, findings, mode)
+    if mode != "warn":
+        raise _error(findings, error)
+    error.add_note(f"\nsafe_ce: {render(findings)}")
 
 
 def of_construction(
-    mode: Mode, ignore: tuple[str, ...], on_finding: OnFinding, record: Call, error: Exception | None
+    mode: Mode, ignore: tuple[str, ...], on_finding: OnFinding, call: Call, error: Exception | None
 ) -> None:
     """Raise or warn for what the constructor was given. ``error`` is what native's constructor raised, if it did."""
-    findings = diagnosis.tellable(_findings(record, ignore, construction=True))
+    findings = diagnosis.tellable(diagnosis.findings_of(call, ignore))
     if not findings:
         return
-    _tell(on_finding, findings, mode)
-    if mode == "warn":
-        if error is not None:
-            error.add_note(_note(findings))
-            return
-    elif error is not None or mode == "strict" or findings[0].severity is Severity.ERROR:
-        raise _error(findings, error or _native_at_call(record)) from None
+    tell(on_finding, findings, mode)
+    if error is not None and mode == "warn":
+        error.add_note(f"\nsafe_ce: {render(findings)}")
+        return
+    if error is not None or mode == "strict" or (mode == "default" and findings[0].severity is Severity.ERROR):
+        raise _error(findings, error or _native_at_call(call))
     for finding in findings:
         warnings.warn(SafeCrossEntropyWarning(finding), stacklevel=_stacklevel())
 
 
-def _native_at_call(record: Call) -> Exception | None:
+def _native_at_call(call: Call) -> Exception | None:
     """What native will raise at the first call of a loss with these options."""
-    return diagnosis.native_error(
-        Call(
-            torch.zeros(1, 2),
-            torch.zeros(1, dtype=torch.int64),
-            None,
-            record.ignore_index,
-            record.reduction,
-            record.label_smoothing,
-        )
-    )
+    input, target = torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64)
+    return diagnosis.native_error(Call(input, target, None, call.ignore_index, call.reduction, call.label_smoothing))
 
 
-CONSTRUCTION = ("loss-class-called-as-function", "weight-not-tensor", "weight-invalid", "invalid-option")
-
-
-def _findings(record: Call, ignore: tuple[str, ...], construction: bool = False) -> tuple[Finding, ...]:
-    """The findings of a call; none, and one line in the log, where the diagnosis itself fails."""
-    others = (name for name in BY_NAME if name not in CONSTRUCTION) if construction else ()
-    try:
-        return diagnosis.findings_of(record, (*ignore, *others))
-    except Exception as fault:
-        log_fault(fault)
-        return ()
-
-
-def log_fault(fault: Exception) -> None:
-    """Log a fault of the guard's own, once per kind: it must not stop anybody's training."""
-    kind = f"{type(fault).__name__}: {fault}"
-    if kind not in _faults:
-        _faults.add(kind)
-        log.error("safe_ce could not diagnose a call (%s); please report this", kind, exc_info=fault)
-
-
-def _record(memory: Memory, call: tuple[Any, ...], rejected: bool) -> Call:
+def _call(memory: Memory, arguments: Arguments, *, values: bool, rejected: bool) -> Call:
     earlier = tuple((tuple(shape), tuple(target)) for shape, target in memory.earlier)
-    input, target, weight, ignore_index, reduction, label_smoothing = call
-    return Call(input, target, weight, ignore_index, reduction, label_smoothing, earlier, rejected)
+    return Call(*arguments, earlier, rejected, "call", values)
 
 
 def _patient(memory: Memory, mode: Mode, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -169,9 +136,9 @@ def _patient(memory: Memory, mode: Mode, findings: tuple[Finding, ...]) -> tuple
     if mode == "strict":
         return findings
     found = {finding.cause for finding in findings}
+    for cause in [cause for cause in tuple(memory.streaks) if cause not in found]:
+        memory.streaks[cause] = NEVER  # a look that did not find it: it never was the whole program
     kept = []
-    for cause in memory.streaks.keys() - found:
-        memory.streaks[cause] = -(2**62)  # a look that did not find it: it never was the whole program
     for finding in findings:
         patience = BY_NAME[finding.cause].patience
         if patience > 1:
@@ -182,7 +149,8 @@ def _patient(memory: Memory, mode: Mode, findings: tuple[Finding, ...]) -> tuple
     return tuple(kept)
 
 
-def _tell(on_finding: OnFinding, findings: tuple[Finding, ...], mode: Mode) -> None:
+def tell(on_finding: OnFinding, findings: tuple[Finding, ...], mode: Mode) -> None:
+    """Hand findings to the callback, if there is one. In warn mode what it raises is logged."""
     if on_finding is None:
         return
     for finding in findings:
@@ -195,15 +163,10 @@ def _tell(on_finding: OnFinding, findings: tuple[Finding, ...], mode: Mode) -> N
 
 
 def _error(findings: tuple[Finding, ...], native: Exception | None) -> SafeCrossEntropyError:
-    text = None
-    if native is not None:
-        first = (str(native).splitlines() or [""])[0]
-        text = f"{type(native).__name__}: {first}"
-    return SafeCrossEntropyError(findings, text)
-
-
-def _note(findings: tuple[Finding, ...]) -> str:
-    return f"\nsafe_ce: {render(findings)}"
+    if native is None:
+        return SafeCrossEntropyError(findings)
+    first = (str(native).splitlines() or [""])[0]
+    return SafeCrossEntropyError(findings, f"{type(native).__name__}: {first}")
 
 
 def _stacklevel() -> int:

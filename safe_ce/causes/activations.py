@@ -38,7 +38,7 @@ def _are_distributions(rows: Tensor, tolerance: float) -> bool:
         return within and not flat and bool(((rows.sum(1) - 1).abs() <= tolerance).all())
 
 
-@cause("SCE101", "softmax-applied", ERROR)
+@cause("SCE101", "softmax-applied", ERROR, silent=True)
 def softmax_applied(call: Call) -> Match | None:
     """Softmax was applied to the logits, and the loss applies it again.
 
@@ -57,7 +57,8 @@ def softmax_applied(call: Call) -> Match | None:
         >>> input = torch.randn(4, 10)
     How it is recognised, and when sound calls look alike
         SoftmaxBackward0 in the autograd graph, behind nothing but views, casts, clamps and selections; or, where there
-        is no graph, values in [0, 1] of which every row sums to 1 within the dtype's rounding, in two rows or more.
+        is no graph, values in [0, 1] of which every row sums to 1 within the dtype's rounding, in two rows or more; within
+        0.01, in eight rows or more, it is likely.
         Random scores do neither. An attention softmax inside the model, a softmax that is multiplied or averaged
         with something else, and the logarithm of averaged probabilities are left alone.
     """
@@ -66,8 +67,10 @@ def softmax_applied(call: Call) -> Match | None:
     found = _activation(call)
     rows = _values(call)
     sums = rows is not None and _are_distributions(rows, probe.sum_tolerance(call.input.dtype))
+    # Probabilities that were rounded to half precision on their way sum to 1 only so far.
+    rounded = not sums and rows is not None and len(rows) >= ROUNDED_ROWS and _are_distributions(rows, probe.ROUNDED)
     by_graph = found is not None and found.name == "softmax"
-    if not by_graph and not sums:
+    if not by_graph and not sums and not rounded:
         return None
     if not by_graph and call.same_shape and _target_is_scores(call):
         return None  # the arguments are swapped: the distribution is the target
@@ -75,21 +78,25 @@ def softmax_applied(call: Call) -> Match | None:
     evidence = []
     over = ""
     if by_graph:
-        evidence.append("the autograd graph shows SoftmaxBackward0 right behind the input")
+        evidence.append("the autograd graph shows SoftmaxBackward0 behind the input")
     if found is not None and found.name == "softmax" and found.dim is not None and found.dim != call.class_dim:
         over = f", and over dim {found.dim} rather than the classes' dim {call.class_dim}"
         evidence.append(f"softmax ran over dim {found.dim}; the classes are in dim {call.class_dim}")
-    if sums:
-        evidence.append("every row looked at is non-negative and sums to 1")
-    if call.classes > 1:
+    if sums or rounded:
+        evidence.append("every row looked at is non-negative and sums to 1" + (f" within {probe.ROUNDED}" * rounded))
+    if call.classes > 1 and not over:
         evidence.append(f"with {call.classes} classes such a loss cannot fall under {floor:.3f}")
     return Match(
-        CERTAIN,
+        CERTAIN if by_graph or sums else LIKELY,
         f"softmax was applied to the input{over}; cross-entropy applies it again",
         tuple(evidence),
         "pass the raw scores: remove the softmax at the end of the model, and keep it for inference",
         input_marks=(call.class_dim,),
     )
+
+
+ROUNDED_ROWS = 8
+"""Rows that must all look like rounded probabilities."""
 
 
 def _target_is_scores(call: Call) -> bool:
@@ -100,7 +107,7 @@ def _target_is_scores(call: Call) -> bool:
         return bool((rows < 0).any())
 
 
-@cause("SCE102", "log-softmax-applied", WARNING)
+@cause("SCE102", "log-softmax-applied", WARNING, silent=True)
 def log_softmax_applied(call: Call) -> Match | None:
     """log_softmax was applied to the logits; the loss applies it again, to no effect.
 
@@ -127,7 +134,7 @@ def log_softmax_applied(call: Call) -> Match | None:
             LIKELY,
             "log_softmax was applied to the input; cross-entropy applies it again",
             (
-                "the autograd graph shows log_softmax right behind the input",
+                "the autograd graph shows log_softmax behind the input",
                 "the loss itself is not changed by it",
             ),
             help,
@@ -147,7 +154,7 @@ def log_softmax_applied(call: Call) -> Match | None:
     )
 
 
-@cause("SCE103", "sigmoid-applied", WARNING)
+@cause("SCE103", "sigmoid-applied", WARNING, silent=True)
 def sigmoid_applied(call: Call) -> Match | None:
     """A sigmoid was applied to the logits, which squashes every score into [0, 1] before the softmax.
 
@@ -175,7 +182,7 @@ def sigmoid_applied(call: Call) -> Match | None:
             LIKELY,
             "a sigmoid was applied to the input before the softmax of cross-entropy",
             (
-                "the autograd graph shows SigmoidBackward0 right behind the input",
+                "the autograd graph shows SigmoidBackward0 behind the input",
                 "scores in [0, 1] can never tell two classes apart by more than a factor of e",
             ),
             help,
@@ -197,7 +204,7 @@ def sigmoid_applied(call: Call) -> Match | None:
     )
 
 
-@cause("SCE104", "relu-applied", WARNING)
+@cause("SCE104", "relu-applied", WARNING, silent=True)
 def relu_applied(call: Call) -> Match | None:
     """A ReLU was left on the last layer, and every negative score became 0.
 
@@ -223,7 +230,7 @@ def relu_applied(call: Call) -> Match | None:
         return Match(
             LIKELY,
             "a ReLU was applied to the input: every negative score became 0",
-            ("the autograd graph shows ReluBackward0 right behind the input",),
+            ("the autograd graph shows ReluBackward0 behind the input",),
             help,
             input_marks=(call.class_dim,),
         )

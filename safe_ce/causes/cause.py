@@ -26,7 +26,7 @@ HEADINGS = (
 
 CERTAIN, LIKELY, POSSIBLE = Confidence.CERTAIN, Confidence.LIKELY, Confidence.POSSIBLE
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
-WEIGHT = {CERTAIN: 0.5, LIKELY: 0.25, POSSIBLE: 0.0}
+STANDING = {CERTAIN: 0.5, LIKELY: 0.25, POSSIBLE: 0.0}
 """What a confidence adds to the odds of a match: that is how matches are ranked."""
 
 
@@ -45,6 +45,7 @@ class Match:
             ranks the matches.
         input_marks: Dimensions of the input at fault.
         target_marks: Dimensions of the target at fault.
+        weight_marks: Dimensions of the weight at fault.
     """
 
     confidence: Confidence
@@ -56,6 +57,7 @@ class Match:
     odds: float = 0.5
     input_marks: tuple[int, ...] = ()
     target_marks: tuple[int, ...] = ()
+    weight_marks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Cause:
         severity: What it usually is; a match may say otherwise.
         check: Call -> Match or None.
         documentation: The docstring: a title and the sections of `HEADINGS`.
+        silent: Whether it never makes native raise, so that beside a broken clause it is a second mistake.
+        construction: Whether the constructor's arguments alone can show it.
         patience: Outside strict mode, how many looks in a row must find it, with none that does not, before it
             is said: for what a sound program may show in single batches.
     """
@@ -77,6 +81,8 @@ class Cause:
     severity: Severity
     check: Callable[[Call], Match | None]
     documentation: str
+    silent: bool = False
+    construction: bool = False
     patience: int = 1
 
     @property
@@ -107,19 +113,26 @@ class Cause:
             evidence=match.evidence,
             help=match.help,
             fix=match.fix,
-            title=self.title,
+            # What a constructor is given does not change from step to step.
+            title=match.summary if call.stage == "construction" else self.title,
             remedy=self.remedy,
             operands=operands(call, match),
         )
 
 
 def cause(
-    code: str, name: str, severity: Severity, *, patience: int = 1
+    code: str,
+    name: str,
+    severity: Severity,
+    *,
+    silent: bool = False,
+    construction: bool = False,
+    patience: int = 1,
 ) -> Callable[[Callable[[Call], Match | None]], Cause]:
     """Make a check with a docstring an entry of the catalogue."""
 
     def decorate(check: Callable[[Call], Match | None]) -> Cause:
-        return Cause(code, name, severity, check, inspect.getdoc(check) or "", patience)
+        return Cause(code, name, severity, check, inspect.getdoc(check) or "", silent, construction, patience)
 
     return decorate
 
@@ -129,7 +142,7 @@ def operands(call: Call, match: Match) -> tuple[Operand, ...]:
     given = [("input", call.input, match.input_marks), ("target", call.target, match.target_marks)]
     shown = [_operand(name, value, marks) for name, value, marks in given if call.stage == "call"]
     if call.weight is not None:
-        shown.append(_operand("weight", call.weight, ()))
+        shown.append(_operand("weight", call.weight, match.weight_marks))
     devices = {value.device for value in (call.input, call.target, call.weight) if isinstance(value, Tensor)}
     if len(devices) > 1:
         values = {"input": call.input, "target": call.target, "weight": call.weight}

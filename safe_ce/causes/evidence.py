@@ -53,11 +53,16 @@ def row_counts(call: Call) -> tuple[int, int] | None:
         return None
     target = call.target_shape
     flat = target[:1] if len(target) == 2 and target[1] == 1 else target  # (M, 1) counts M rows as well
-    if len(flat) == 2 and flat[1] == call.classes and call.target.is_floating_point():
-        flat = flat[:1]  # class probabilities
+    if len(flat) == 2 and flat[1] == call.classes and _may_be_probabilities(call):
+        flat = flat[:1]
     if len(flat) != 1 or flat[0] == call.shape[0] or 0 in (flat[0], call.shape[0]):
         return None
     return call.shape[0], flat[0]
+
+
+def _may_be_probabilities(call: Call) -> bool:
+    """Whether a target holds class probabilities, or a one-hot of whatever dtype."""
+    return call.target.is_floating_point() or (call.labels is not None and call.labels.bounds == (0, 1))
 
 
 def flattened_from(call: Call) -> Shape | None:

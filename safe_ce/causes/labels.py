@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from safe_ce.call import Bad, Call
     from safe_ce.repair import Form
 
+MOST_CLASSES = 10**6
+"""A head of more outputs than this was not meant."""
+
 VOID = (-100, -1, 255)
 """Ids that data sets and libraries use for what is not to be counted."""
 
@@ -196,7 +199,7 @@ def labels_start_at_one(call: Call) -> Match | None:
     statement = kept_as_is if ignores else "target = target - 1"
     repaired = attempt(call, statement, labels="made", gives=_same_form(call))
     return Match(
-        LIKELY,
+        LIKELY if kept[0] < kept[1] else POSSIBLE,
         f"the labels run from {kept[0]:g} to {kept[1]:g} and 0 never occurs; {call.classes} classes are numbered 0 to"
         f" {call.classes - 1}",
         (
@@ -235,7 +238,7 @@ def label_out_of_range(call: Call) -> Match | None:
         return None
     low, high = (int(bound) for bound in labels.kept)
     which = f"label {bad.values[0]} is" if len(bad.values) == 1 else f"labels {listed(bad.values)} are"
-    needs = f"labels up to {high} need a head of {high + 1} outputs" if high >= call.classes else ""
+    needs = f"labels up to {high} need a head of {high + 1} outputs" if call.classes <= high < MOST_CLASSES else ""
     below = "negative labels have no class: remap them, or make the void one the ignore_index" if low < 0 else ""
     evidence = [f"{bad.count} of {plural(bad.total, 'label')} out of range"]
     if bad.places:
@@ -244,7 +247,7 @@ def label_out_of_range(call: Call) -> Match | None:
         CERTAIN,
         f"{which} out of range: the input has {call.classes} classes, 0 to {call.classes - 1}",
         tuple(evidence),
-        "; ".join(part for part in (needs, below) if part) + "; or mend the labels where they are read",
+        "; ".join(part for part in (needs, below, "" if below else "or mend the labels where they are read") if part),
         odds=0.4,
         input_marks=(call.class_dim,),
     )
@@ -278,7 +281,8 @@ def ignore_index_mismatch(call: Call) -> Match | None:
     void = bad.values[0]
     # An ignore_index that was chosen and never occurs, beside an id just past the classes.
     past = void == call.classes and call.ignored != -100 and call.ignored not in labels.distinct
-    if void not in VOID and not past:
+    mask = void == call.classes and len(call.target_shape) > 2 and 3 * bad.count < bad.total
+    if void not in VOID and not past and not mask:
         return None
     valid = tuple(value for value in labels.distinct if 0 <= value < call.classes)
     statement = f"ignore_index = {void}"
@@ -289,8 +293,10 @@ def ignore_index_mismatch(call: Call) -> Match | None:
     if repaired is None or (not valid and void != -100):
         return None
     usual = "what Hugging Face labels use" if void == -100 else "a usual void id" if void in VOID else "the class count"
-    if call.same_shape or (void == 255 and valid == (0,)):
+    if void == 255 and valid == (0,):
         confidence, odds = POSSIBLE, 0.5  # a gray mask, more likely
+    elif mask and not past and void not in VOID:
+        confidence, odds = POSSIBLE, 0.5  # a head that is one output short, more likely
     elif void == -1 and not taken and (valid == (1,) or (valid == (0, 1) and call.classes == 3)):
         confidence, odds = POSSIBLE, 0.5  # classes numbered around 0
     else:
@@ -299,7 +305,7 @@ def ignore_index_mismatch(call: Call) -> Match | None:
         confidence,
         f"the target marks what is not to be counted with {void}, and ignore_index is {call.ignore_index}",
         (
-            f"{bad.count} of {plural(bad.total, 'label')} are {void}, {usual}",
+            f"{bad.count} of {plural(bad.total, 'label')} {'is' if bad.count == 1 else 'are'} {void}, {usual}",
             f"all others are classes: {listed(valid)}" if valid else f"ignore_index is {call.ignore_index}",
         ),
         f"mark both alike: set the {void} to {call.ignore_index}" if taken else f"tell the loss: ignore_index={void}",

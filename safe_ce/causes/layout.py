@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from safe_ce import provenance
-from safe_ce.causes.cause import CERTAIN, ERROR, LIKELY, POSSIBLE, Match, cause
-from safe_ce.causes.evidence import sums_to_one
+from safe_ce.causes.cause import CERTAIN, ERROR, LIKELY, POSSIBLE, WARNING, Match, cause
+from safe_ce.causes.evidence import flattened_from, row_counts, sums_to_one
 from safe_ce.repair import attempt
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def class_dim_last(call: Call) -> Match | None:
             ),
             "move the classes to dim 1",
             fix=repaired.fix,
+            severity=WARNING,
             odds=0.6,
             input_marks=(last,),
         )
@@ -82,6 +83,18 @@ def class_dim_last(call: Call) -> Match | None:
             odds=0.9,
             input_marks=(last,),
         )
+    for dim in range(last - 1, 1, -1):
+        repaired = attempt(call, f"input = input.movedim({dim}, 1)")
+        if repaired is not None and repaired.labels_fit:
+            return Match(
+                LIKELY,
+                f"the classes are in dim {dim} of {call.shape}; native wants them in dim 1",
+                (f"{call.target_shape} is the input's shape without dim {dim}",),
+                "move the classes to dim 1",
+                fix=repaired.fix,
+                odds=0.9,
+                input_marks=(dim,),
+            )
     labels = call.labels
     if (
         len(call.target_shape) == len(call.shape) - 1
@@ -242,7 +255,11 @@ def spatial_size_mismatch(call: Call) -> Match | None:
     How it is recognised, and when sound calls look alike
         Batch sizes agree, the target has the dimensions of a mask, and only the spatial sizes differ.
     """
-    if not call.tensors or not call.rejected or len(call.shape) not in (4, 5):
+    if not call.tensors or not call.rejected:
+        return None
+    if len(call.shape) == 2:
+        return _flattened_maps(call)
+    if len(call.shape) not in (4, 5):
         return None
     spatial = len(call.shape) - 2
     sizes = call.target_shape[-spatial:]
@@ -271,4 +288,22 @@ def spatial_size_mismatch(call: Call) -> Match | None:
         odds=0.85,
         input_marks=tuple(range(2, len(call.shape))),
         target_marks=tuple(range(len(call.target_shape) - spatial, len(call.target_shape))),
+    )
+
+
+def _flattened_maps(call: Call) -> Match | None:
+    """The match for maps (N, H, W, C) that were flattened to rows, against the pixels of larger or smaller masks."""
+    counts, maps = row_counts(call), flattened_from(call)
+    if counts is None or maps is None or len(maps) != 4 or counts[1] % maps[0] or counts[1] == maps[0]:
+        return None
+    height, width = maps[1:3]
+    pixels = counts[1] // maps[0]
+    return Match(
+        LIKELY,
+        f"the logits are {height} x {width} per sample, {height * width} pixels; the target has {pixels} per sample",
+        (f"the logits were flattened from {maps}", f"{counts[1]} targets are {pixels} for each of {maps[0]} samples"),
+        'before flattening, resize the logits to the mask, or the mask to the logits with mode="nearest"',
+        odds=0.8,
+        input_marks=(0,),
+        target_marks=(0,),
     )

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from safe_ce import contract, probe
@@ -14,6 +13,7 @@ from safe_ce.causes.cause import (
     CERTAIN,
     ERROR,
     LIKELY,
+    POSSIBLE,
     WARNING,
     Match,
     cause,
@@ -91,7 +91,7 @@ def logits_not_finite(call: Call) -> Match | None:
         Whole rows of -inf are left alone where the row is ignored.
     """
     input = call.input
-    if call.rejected or not call.tensors or not probe.is_readable(input) or not input.numel():
+    if call.rejected or not call.tensors or not call.is_readable(input) or not input.numel():
         return None
     with probe.unobserved():
         found = _not_finite(call)
@@ -228,6 +228,8 @@ def logits_missing_batch_dim(call: Call) -> Match | None:
     if not call.rejected:
         if len(call.shape) != 1 or call.target_shape != (1,):
             return None
+    elif len(call.shape) > 2 and call.target_shape == call.shape[1:] and call.shape[0] > 1:
+        return _unbatched_image(call)
     elif call.shape[0] == 1 or len(call.target_shape) != len(call.shape) or call.target_shape[1:] != call.shape[1:]:
         return None
     repaired = attempt(call, "input = input.unsqueeze(0)")
@@ -235,7 +237,7 @@ def logits_missing_batch_dim(call: Call) -> Match | None:
     if repaired is None:
         if not count or call.labels is None or not call.labels.fit(call.shape[0]):
             return None
-        if len(call.shape) > 1 and call.labels.fit(call.shape[1]) and call.shape[0] < 3:
+        if len(call.shape) > 1 and call.labels.fit(call.shape[1]) and (call.shape[0] < 3 or len(call.shape) == 2):
             return None
         return Match(
             LIKELY,
@@ -253,6 +255,22 @@ def logits_missing_batch_dim(call: Call) -> Match | None:
         "keep the batch dimension: squeeze(1) rather than squeeze(), and no [0] on a batch",
         fix=repaired.fix,
         odds=0.8,
+        input_marks=(0,),
+    )
+
+
+def _unbatched_image(call: Call) -> Match | None:
+    """The match for scores (C, d1, ...) against ids (d1, ...): native knows no batch but of plain scores."""
+    repaired = attempt(call, "input = input.unsqueeze(0)", "target = target.unsqueeze(0)")
+    if repaired is None:
+        return None
+    return Match(
+        LIKELY if repaired.labels_fit is not False else POSSIBLE,
+        f"neither side has a batch dimension: {call.shape} against {call.target_shape}",
+        ("native takes unbatched scores of shape (C,) alone, and dim 0 for the batch everywhere else",),
+        "add the batch dimension on both sides",
+        fix=repaired.fix,
+        odds=0.85,
         input_marks=(0,),
     )
 
@@ -281,14 +299,14 @@ def half_reduction_overflow(call: Call) -> Match | None:
         return None
     if torch.is_autocast_enabled("cpu") or call.reduction == "none" or not call.classes or not input.numel():
         return None
-    if not all(probe.is_readable(tensor) for tensor in (input, call.target, call.weight) if tensor is not None):
+    if not all(call.is_readable(tensor) for tensor in (input, call.target, call.weight) if tensor is not None):
         return None
     name = "mean" if call.averaged else "sum"
     with probe.unobserved():
-        losses = _native(call, "none")
+        losses = _loss(call, "none")
         if not bool(losses.isfinite().all()):
             return None
-        total, result = losses.sum(dtype=torch.float64).item(), _native(call, name).item()
+        total, result = losses.sum(dtype=torch.float64).item(), _loss(call, name).item()
     count, shown = losses.numel(), "NaN" if math.isnan(result) else f"{result:g}"
     if total / count < 1e-4 or (math.isfinite(result) and result != 0):
         return None
@@ -305,12 +323,5 @@ def half_reduction_overflow(call: Call) -> Match | None:
     )
 
 
-def _native(call: Call, reduction: str) -> Tensor:
-    return F.cross_entropy(
-        call.input,
-        call.target,
-        weight=call.weight,
-        ignore_index=call.ignore_index,
-        reduction=reduction,
-        label_smoothing=call.label_smoothing,
-    )
+def _loss(call: Call, reduction: str) -> Tensor:
+    return contract.native(call.input, call.target, call.weight, call.ignore_index, reduction, call.label_smoothing)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from safe_ce import provenance
 from safe_ce.causes.cause import CERTAIN, ERROR, LIKELY, POSSIBLE, Match, cause, plural
 from safe_ce.causes.evidence import flattened_from, length_evidence, row_counts, some_are_ignored
+from safe_ce.causes.rows import UNEQUAL
 from safe_ce.repair import attempt
 
 if TYPE_CHECKING:
@@ -128,8 +129,10 @@ def logits_not_pooled(call: Call) -> Match | None:
     if len(call.shape) > 2 and per_sample and batch in call.shape[:2]:
         return _unpooled(call, batch)
     counts = row_counts(call)
-    if counts is None or counts[0] <= counts[1] or counts[0] % counts[1]:
+    if counts is None or counts[0] <= counts[1]:
         return None
+    if counts[0] % counts[1]:
+        return _nodes(*counts) if counts[0] >= UNEQUAL * counts[1] else None
     ratio = counts[0] // counts[1]
     tokens = flattened_from(call)
     fold = provenance.folding(call.input, counts[1])
@@ -149,6 +152,19 @@ def logits_not_pooled(call: Call) -> Match | None:
         (evidence,),
         "pool the positions into one row of scores per sample, or load one label per position",
         odds=odds,
+        input_marks=(0,),
+        target_marks=(0,),
+    )
+
+
+def _nodes(rows: int, targets: int) -> Match:
+    """The match for far more rows than labels, without a common multiple: nodes of graphs, boxes of images."""
+    return Match(
+        LIKELY,
+        f"{rows} rows of logits against {plural(targets, 'target')}: the scores are per position, the labels per sample",
+        (f"about {rows // targets} rows per label, which no batch of another size explains",),
+        "pool the positions into one row of scores per sample, or load one label per position",
+        odds=0.65,
         input_marks=(0,),
         target_marks=(0,),
     )
@@ -236,14 +252,19 @@ def target_not_pooled(call: Call) -> Match | None:
             target_marks=tuple(range(1, len(call.target_shape))),
         )
     counts = row_counts(call)
-    if counts is None or counts[1] <= counts[0] or counts[1] % counts[0] or flattened_from(call) is not None:
+    if counts is None or counts[1] <= counts[0] or flattened_from(call) is not None:
+        return None
+    if counts[1] % counts[0] and counts[1] < UNEQUAL * counts[0]:
         return None
     ratio = counts[1] // counts[0]
     ignored = some_are_ignored(call)
     return Match(
         LIKELY if ignored or ratio > 4 else POSSIBLE,
         f"{counts[1]} targets, {ratio} per row of logits: the labels are per position, the scores per sample",
-        (f"{counts[1]} targets are exactly {ratio} for each of {plural(counts[0], 'row')}",)
+        (
+            f"{counts[1]} targets are {'about' if counts[1] % counts[0] else 'exactly'} {ratio} for each of"
+            f" {plural(counts[0], 'row')}",
+        )
         + ((f"some of them are {call.ignored}, as labels of tokens are",) if ignored else ()),
         "use a head that scores every position, or give one label per sample",
         odds=0.8 if ignored else 0.6,

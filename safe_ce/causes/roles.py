@@ -31,10 +31,12 @@ def binary_logits(call: Call) -> Match | None:
 
         >>> input, target = torch.randn(4, 2), target.long()
     How it is recognised, and when sound calls look alike
-        Input and target are both (N,), and the target is no distribution. A float target that is non-negative and sums
+        Input and target are both (N,), or the target is (N, 1), and the target is no distribution. A float target that is non-negative and sums
         to 1 is a sound unbatched call.
     """
-    if not call.tensors or not call.same_shape or len(call.shape) != 1 or call.input.dtype not in contract.FLOATS:
+    if not call.tensors or len(call.shape) != 1 or call.input.dtype not in contract.FLOATS:
+        return None
+    if not call.same_shape and not (call.rejected and call.target_shape == (*call.shape, 1)):
         return None
     labels = call.labels
     if labels is None or call.shape[0] < 2:

@@ -38,8 +38,13 @@ def contract_broken(call: Call) -> Match | None:
     clause = contract.broken_clause(call)
     if clause is None and labels_in_range(call):
         return None
-    clause = clause or f"every label must be the id of one of {plural(call.classes, 'class')}"
-    return Match(POSSIBLE, f"native refuses this call: {clause}", (), clause, odds=0.0)
+    clause = clause or "every label must be the id of a class, and there are none"
+    help = "bring input and target into shapes and dtypes that native accepts: see the catalogue's entry"
+    return Match(POSSIBLE, f"native refuses this call: {clause}", (), help, odds=0.0)
+
+
+UNEQUAL = 16
+"""A batch is not this many times larger than another one of the same loader."""
 
 
 @cause("SCE301", "ragged-batch", ERROR)
@@ -67,14 +72,27 @@ def ragged_batch(call: Call) -> Match | None:
     if counts is None:
         if not call.tensors or not call.rejected or len(call.shape) < 2 or not call.target_shape:
             return None
-        if call.shape[0] == call.target_shape[0] or 0 in (call.shape[0], call.target_shape[0]):
+        if call.shape[0] == call.target_shape[0]:
             return None
         if call.target_shape[1:] not in (call.shape[2:], call.shape[1:]):
             return None
         counts = call.shape[0], call.target_shape[0]
     rows, targets = counts
     side, help = _side_that_changed(call, rows, targets)
-    structured = max(rows, targets) % min(rows, targets) == 0 or length_evidence(call, rows, targets) >= 0.5
+    evidence = "neither count explains the other"
+    if not rows or not targets:
+        return Match(
+            LIKELY,
+            f"{plural(rows, 'row')} of logits against {plural(targets, 'target')}: one side is empty",
+            (),
+            "look for a selection that came back empty, and select on both sides alike",
+            odds=0.6,
+            input_marks=(0,),
+            target_marks=(0,),
+        )
+    lengths = length_evidence(call, rows, targets)
+    unequal = max(rows, targets) >= UNEQUAL * min(rows, targets)
+    structured = max(rows, targets) % min(rows, targets) == 0 or lengths >= 0.5 or unequal
     if side:
         confidence, odds = LIKELY, 0.95
     elif flattened_from(call) is not None:
@@ -84,7 +102,7 @@ def ragged_batch(call: Call) -> Match | None:
     return Match(
         confidence,
         f"{plural(rows, 'row')} of logits against {plural(targets, 'target')}: the batch is ragged",
-        (side,) if side else () if structured else ("neither count explains the other",),
+        (side,) if side else () if structured or lengths else (evidence,),
         help,
         odds=odds,
         input_marks=(0,),
@@ -233,7 +251,7 @@ def batch_duplicated(call: Call) -> Match | None:
     repaired = attempt(call, statement)
     return Match(
         CERTAIN if how else LIKELY,
-        f"{rows} rows of logits against {targets} targets: every sample is there {copies} times",
+        f"{rows} rows of logits against {plural(targets, 'target')}: every sample is there {copies} times",
         (
             "rows of the logits repeat exactly"
             if how
@@ -243,7 +261,7 @@ def batch_duplicated(call: Call) -> Match | None:
         ),
         "repeat the labels as the samples were: repeat for whole batches, repeat_interleave for neighbours",
         fix=None if repaired is None else repaired.fix,
-        odds=0.95 if how else 0.8 if came_in else 0.65 if copies == 2 else 0.72,
+        odds=0.95 if how else 0.8 if came_in else 0.65,
         input_marks=(0,),
         target_marks=(0,),
     )
@@ -251,7 +269,7 @@ def batch_duplicated(call: Call) -> Match | None:
 
 def _repetition(call: Call, copies: int, targets: int) -> str | None:
     """The tensor method that repeats labels as the rows of logits repeat, or None if they do not."""
-    if not probe.is_readable(call.input) or targets < 2:
+    if not call.is_readable(call.input) or targets < 2:
         return None
     few = min(targets, 64)
     with probe.unobserved():

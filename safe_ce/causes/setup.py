@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from safe_ce.call import Call
 
 
-@cause("SCE401", "loss-class-called-as-function", ERROR)
+@cause("SCE401", "loss-class-called-as-function", ERROR, construction=True)
 def loss_class_called_as_function(call: Call) -> Match | None:
     """The logits and the target were given to the class, which only builds the loss.
 
@@ -135,6 +135,7 @@ def weight_length_mismatch(call: Call) -> Match | None:
         fix=None if repaired is None else repaired.fix,
         odds=0.8,
         input_marks=(call.class_dim,),
+        weight_marks=tuple(range(weight.ndim)),
     )
 
 
@@ -174,7 +175,7 @@ def weight_wrong_dtype(call: Call) -> Match | None:
     )
 
 
-@cause("SCE405", "weight-not-tensor", ERROR)
+@cause("SCE405", "weight-not-tensor", ERROR, construction=True)
 def weight_not_tensor(call: Call) -> Match | None:
     """The class weights are a list or a NumPy array.
 
@@ -209,7 +210,7 @@ def _is_numeric(weight: object) -> bool:
     return type(weight).__module__ == "numpy" and getattr(getattr(weight, "dtype", None), "kind", "") in "fiu"
 
 
-@cause("SCE406", "weight-invalid", WARNING)
+@cause("SCE406", "weight-invalid", WARNING, construction=True)
 def weight_invalid(call: Call) -> Match | None:
     """A class weight is NaN, infinite or negative, or every class that occurs weighs 0.
 
@@ -231,7 +232,7 @@ def weight_invalid(call: Call) -> Match | None:
         has a weight.
     """
     weight = call.weight
-    if not isinstance(weight, Tensor) or call.rejected or not probe.is_readable(weight) or not weight.numel():
+    if not isinstance(weight, Tensor) or call.rejected or not call.is_readable(weight) or not weight.numel():
         return None
     if weight.is_complex():
         return None
@@ -260,13 +261,13 @@ def weight_invalid(call: Call) -> Match | None:
     return Match(
         CERTAIN,
         "every class that occurs in the target has weight 0: the mean is 0 / 0",
-        (f"the target holds the classes {listed(tuple(counted))}, all of weight 0",),
+        (f"the target holds {listed(tuple(counted))} alone",),
         "give the classes that occur a weight, or skip such batches",
         odds=0.9,
     )
 
 
-@cause("SCE407", "invalid-option", ERROR)
+@cause("SCE407", "invalid-option", ERROR, construction=True)
 def invalid_option(call: Call) -> Match | None:
     """reduction, label_smoothing or ignore_index has a value that native refuses or misreads.
 
@@ -388,6 +389,6 @@ def weight_requires_grad(call: Call) -> Match | None:
         "the weight requires grad, and the loss of class ids has no gradient for it",
         ("every other clause of native's contract is met",),
         'detach the weight; to learn weights use reduction="none" and multiply yourself',
-        fix="weight = weight.detach()",
+        fix="weight = weight.detach()" if _accepted(replace(call, weight=weight.detach())) else None,
         odds=0.9,
     )

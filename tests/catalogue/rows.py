@@ -26,6 +26,7 @@ SPECS = (
     Spec(
         "ragged-batch",
         fires={
+            "an empty target": lambda: (scores(4, 5), ids(0)),
             "fewer targets": lambda: (nn.Linear(8, 5)(torch.randn(32, 8)), ids(17)),
             "more targets": lambda: (scores(7, 5), ids(32)),
             "counts that differ by one": lambda: (scores(32, 5), ids(31)),
@@ -34,7 +35,6 @@ SPECS = (
         },
         silent={
             "equal counts": lambda: (scores(32, 5), ids(32)),
-            "an empty target": lambda: (scores(4, 5), ids(0)),
             "one label for the batch": lambda: (scores(4, 5), torch.tensor(1)),
             "labels of every step": lambda: (scores(8, 5), ids(8, 7)),
             "sequences of different lengths": lambda: (scores(8, 5, 7), ids(8, 6)),

@@ -1,0 +1,246 @@
+"""The path of a call: what the guard must never do to a program, sound or not."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import sys
+import threading
+import warnings
+import weakref
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from safe_ce import SafeCrossEntropyError, SafeCrossEntropyLoss, SafeCrossEntropyWarning, guard
+from safe_ce.probe import FIRST_LOOKS, LOOK_EVERY, is_scheduled
+
+TARGET = torch.tensor([0, 1, 2, 0])
+every_mode = pytest.mark.parametrize("mode", ["strict", "default", "warn"])
+
+
+class TestExceptionsThatOnlyPassThrough:
+    @every_mode
+    @pytest.mark.parametrize("reentrant", [True, False])
+    def test_checkpointing_around_the_loss(self, mode, reentrant):
+        layer, criterion = nn.Linear(5, 3), SafeCrossEntropyLoss(mode=mode)
+        input = torch.randn(4, 5, requires_grad=True)
+        loss = checkpoint(lambda x: criterion(layer(x).sigmoid() * 0.9, TARGET), input, use_reentrant=reentrant)
+        loss.backward()
+        assert layer.weight.grad is not None
+
+    @every_mode
+    def test_a_user_s_own_exception_comes_out_as_it_is(self, mode):
+        class StopError(Exception):
+            pass
+
+        def stop(tensor):
+            raise StopError
+
+        criterion = SafeCrossEntropyLoss(mode=mode)
+        input = torch.rand(4, 3, requires_grad=True) * 0.9
+        with torch.autograd.graph.saved_tensors_hooks(stop, lambda tensor: tensor), pytest.raises(StopError) as caught:
+            criterion(input, TARGET)
+        assert not hasattr(caught.value, "__notes__")
+
+    @every_mode
+    def test_a_failure_of_the_machine_comes_out_as_it_is(self, mode, monkeypatch):
+        def full(*arguments):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+        monkeypatch.setattr(guard.contract, "native", full)
+        with pytest.raises(RuntimeError, match="allocate") as caught:
+            SafeCrossEntropyLoss(mode=mode)(torch.rand(4, 3), TARGET)
+        assert type(caught.value) is RuntimeError
+        assert not hasattr(caught.value, "__notes__")
+
+
+class TestMemory:
+    @pytest.mark.parametrize("mode", ["strict", "default", "warn", "off"])
+    @pytest.mark.parametrize("target", [TARGET[:3], TARGET + 1, TARGET[:, None]], ids=["rows", "range", "shape"])
+    def test_a_failed_call_releases_its_tensors_at_once(self, mode, target):
+        criterion = SafeCrossEntropyLoss(mode=mode)
+        gc.collect()
+        gc.disable()
+        try:
+            input = torch.randn(4, 3, requires_grad=True) * 1
+            alive = weakref.ref(input)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    criterion(input, target)
+                except Exception:
+                    del input
+            assert alive() is None
+        finally:
+            gc.enable()
+
+    def test_ever_new_shapes_do_not_add_up(self):
+        criterion = SafeCrossEntropyLoss()
+        for rows in range(1, 3 * guard.SIGNATURES):
+            criterion(torch.randn(rows, 3), torch.zeros(rows).long())
+        assert len(criterion._memory.looks) <= guard.SIGNATURES
+
+    def test_threads_may_share_a_loss(self):
+        criterion, faults = SafeCrossEntropyLoss(mode="warn"), []
+
+        def work(target):
+            for _ in range(200):
+                try:
+                    criterion(torch.randn(4, 3), target)
+                except ValueError as error:
+                    if "Expected input batch_size" not in str(error):
+                        faults.append(error)
+                except Exception as error:
+                    faults.append(error)
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        try:
+            threads = [threading.Thread(target=work, args=(target,)) for target in (TARGET, TARGET[:3]) * 3]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            sys.setswitchinterval(interval)
+        assert faults == []
+
+
+class TestTheSchedule:
+    def test_first_looks_then_ever_so_often(self):
+        looked = [call for call in range(1, 301) if is_scheduled(call)]
+        assert looked == [*range(1, FIRST_LOOKS + 1), LOOK_EVERY, 2 * LOOK_EVERY, 3 * LOOK_EVERY]
+
+    def test_a_new_signature_is_looked_at_at_once(self):
+        criterion = SafeCrossEntropyLoss()
+        for _ in range(FIRST_LOOKS + 5):
+            criterion(torch.randn(4, 3), TARGET)
+        criterion(torch.randn(4, 3).softmax(1), TARGET)  # between two looks
+        with pytest.raises(SafeCrossEntropyError):
+            criterion(torch.randn(5, 3).softmax(1), torch.zeros(5).long())
+
+    def test_strict_mode_looks_at_every_call(self):
+        criterion = SafeCrossEntropyLoss(mode="strict")
+        for _ in range(FIRST_LOOKS + 5):
+            criterion(torch.randn(4, 3), TARGET)
+        with pytest.raises(SafeCrossEntropyError):
+            criterion(torch.randn(4, 3).softmax(1), TARGET)
+
+    def test_strict_mode_reads_the_last_row_of_a_large_batch(self):
+        input = torch.randn(20_000, 50)
+        input[-1, -1] = float("nan")
+        with pytest.raises(SafeCrossEntropyError) as caught:
+            SafeCrossEntropyLoss(mode="strict")(input, torch.zeros(20_000).long())
+        assert caught.value.cause == "logits-not-finite"
+
+
+class TestPatience:
+    """A float one-hot is said, outside strict mode, only of a program that shows nothing else."""
+
+    def calls(self, count, target):
+        criterion, said = SafeCrossEntropyLoss(), []
+        for _ in range(count):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                criterion(torch.randn(4, 3), target())
+            said.append([warning.message.finding.cause for warning in caught])
+        return said
+
+    def test_ten_one_hot_batches_in_a_row(self):
+        said = self.calls(12, lambda: F.one_hot(TARGET, 3).float())
+        assert said == [[]] * 9 + [["one-hot-target"]] + [[]] * 2
+
+    def test_a_mixup_pipeline_is_left_alone(self):
+        batches = iter(
+            [F.one_hot(TARGET, 3).float(), torch.randn(4, 3).softmax(1)] + [F.one_hot(TARGET, 3).float()] * 20
+        )
+        assert self.calls(20, lambda: next(batches)) == [[]] * 20
+
+
+def test_a_known_warning_is_told_again_without_a_diagnosis(monkeypatch):
+    seen = []
+    criterion = SafeCrossEntropyLoss(mode="warn", on_finding=seen.append)
+    with pytest.warns(SafeCrossEntropyWarning):
+        criterion(torch.randn(4, 3, requires_grad=True).relu(), TARGET)
+    for _ in range(FIRST_LOOKS):
+        criterion(torch.randn(4, 3, requires_grad=True), TARGET)
+
+    def never(*arguments):
+        raise AssertionError("diagnosed again")
+
+    from safe_ce import diagnosis
+
+    monkeypatch.setattr(diagnosis, "findings_of", never)
+    criterion(torch.randn(4, 3, requires_grad=True).relu(), TARGET)
+    assert [finding.cause for finding in seen] == ["relu-applied"] * 2
+
+
+def test_a_subclass_that_only_adds_methods_is_guarded_as_a_tensor_is():
+    class Mask(torch.Tensor):
+        pass
+
+    input, target = torch.randn(4, 3).softmax(1), TARGET.as_subclass(Mask)
+    with pytest.raises(SafeCrossEntropyError) as caught:
+        SafeCrossEntropyLoss()(input, target)
+    assert caught.value.cause == "softmax-applied"
+    loss = SafeCrossEntropyLoss(mode="strict")(torch.randn(4, 3), target)
+    assert type(loss) is type(nn.CrossEntropyLoss()(torch.randn(4, 3), target))
+
+
+def test_a_copy_shares_the_callback_and_not_what_it_belongs_to():
+    class Logger:
+        def __init__(self):
+            self.lock = threading.Lock()
+
+        def log(self, finding):
+            pass
+
+    logger = Logger()
+    twin = copy.deepcopy(SafeCrossEntropyLoss(on_finding=logger.log))
+    assert twin.on_finding.__self__ is logger
+
+
+def test_a_mode_that_is_misspelt_later_is_an_error():
+    criterion = SafeCrossEntropyLoss()
+    criterion.mode = "strcit"
+    with pytest.raises(ValueError, match="'strcit'"):
+        criterion(torch.randn(4, 3), TARGET)
+
+
+def test_causes_may_be_ignored_by_any_iterable():
+    assert SafeCrossEntropyLoss(ignore=(name for name in ["SCE104"])).ignore == ("relu-applied",)
+
+
+def test_nested_tensors_of_the_strided_kind_are_diagnosed():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nested = torch.nested.nested_tensor([torch.randn(2, 3), torch.randn(4, 3)])
+    with pytest.raises(SafeCrossEntropyError) as caught:
+        SafeCrossEntropyLoss()(nested, TARGET)
+    assert caught.value.cause == "unsupported-layout"
+
+
+@pytest.mark.parametrize("ignore_index", [2**70, None, "x", 1.5])
+def test_an_ignore_index_that_is_none_is_named(ignore_index):
+    criterion = SafeCrossEntropyLoss()
+    criterion.ignore_index = ignore_index
+    with pytest.raises(SafeCrossEntropyError) as caught:
+        criterion(torch.randn(4, 3), torch.tensor([0, 1, 2, 7]))
+    assert caught.value.cause == "invalid-option"
+
+
+@pytest.mark.expects_faults
+def test_a_fault_of_the_guard_is_logged_once_and_native_s_loss_returned(caplog, monkeypatch):
+    def faulty(*arguments):
+        raise ZeroDivisionError("in the guard")
+
+    monkeypatch.setattr(guard.probe, "deserves_a_closer_look", faulty)
+    criterion = SafeCrossEntropyLoss()
+    input = torch.randn(4, 3)
+    for _ in range(3):
+        assert torch.equal(criterion(input, TARGET), F.cross_entropy(input, TARGET))
+    assert caplog.text.count("please report this") == 1
