@@ -61,6 +61,10 @@ def test_the_readme_s_report_is_a_real_one():
     assert str(space["error"]) == shown.strip()
 
 
+def test_the_readme_counts_the_catalogue():
+    assert f"It knows {len(CATALOGUE) - 1} mistakes by name" in README  # contract-broken is no mistake by name
+
+
 def test_public_names_have_docstrings():
     for name in safe_ce.__all__:
         assert getattr(safe_ce, name).__doc__

@@ -210,6 +210,8 @@ def target_not_normalized(call: Call) -> Match | None:
         return None  # binary labels (SCE310)
     if last_dim_sums_to_one(call):
         return None  # the classes are last (SCE303)
+    if zeros_and_ones(rows) and bool((rows.sum(1) > 1).any()):
+        return None  # several classes per row (SCE202)
     with probe.unobserved():
         low, sums = rows.min().item(), rows.sum(1)
         off = ~((sums - 1).abs() <= NORMALIZED)  # NaN is off as well

@@ -85,8 +85,13 @@ def color_mask_target(call: Call) -> Match | None:
         return None
     spatial, batch = call.shape[-2:], call.shape[:-3]
     target = call.target_shape
-    for dim, layout in ((len(batch), "channels first"), (len(target) - 1, "channels last")):
-        if len(target) != len(call.shape) or target[dim] not in (3, 4):
+    if len(target) != len(call.shape):
+        return None
+    layouts = [(len(batch), "channels first"), (len(target) - 1, "channels last")]
+    # Of two dimensions that could hold colours, the one beside which the sizes fit.
+    layouts.sort(key=lambda layout: (target[: layout[0]] + target[layout[0] + 1 :])[-2:] != spatial)
+    for dim, layout in layouts:
+        if target[dim] not in (3, 4):
             continue
         rest = target[:dim] + target[dim + 1 :]
         if rest[: len(batch)] != batch or (rest[-2:] != spatial and call.labels.bounds[1] <= 1):
