@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PIECE = 2**20
 """Elements read at once."""
 
-SAMPLE = 2**18
+SAMPLE = 2**16
 """Elements read of a tensor of which a sample is enough."""
 
 FIRST_LOOKS = 10
