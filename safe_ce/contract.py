@@ -199,8 +199,8 @@ def _autocasting() -> bool:
 
 
 def _all_ignored(call: Call, target: Tensor) -> bool:
-    if target.device.type == "meta" or not any(target.stride()):
-        return False  # it holds no values, or stands in for one that does
+    if target.device.type == "meta" or not call.values:
+        return False
     ignored = operator.index(call.ignore_index)
     # Native compares in the target's own dtype, in which uint8 wraps modulo 256.
     return not bool((target != (ignored & 255 if target.dtype is torch.uint8 else ignored)).any())

@@ -106,7 +106,13 @@ def attempt(
         return None
     done += moves
     mended = replace(
-        call, input=input, target=target, weight=names["weight"], ignore_index=names["ignore_index"], rejected=False
+        call,
+        input=input,
+        target=target,
+        weight=names["weight"],
+        ignore_index=names["ignore_index"],
+        rejected=False,
+        values=False,  # stand-ins have none
     )
     if broken_clause(mended) is not None:
         return None
