@@ -37,7 +37,7 @@ def _explain(wanted: str | None) -> int:
     if wanted is None:
         names = max(len(cause.name) for cause in CATALOGUE)
         for cause in CATALOGUE:
-            print(f"{cause.code}  {cause.name:<{names}}  {cause.title}")
+            print(f"{cause.code}  {cause.name:<{names}}  {cause.severity:<7}  {cause.title}")
         return 0
     for cause in CATALOGUE:
         if wanted.lower() in (cause.code.lower(), cause.name):

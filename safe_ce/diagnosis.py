@@ -80,9 +80,9 @@ def may_ask_native(call: Call) -> bool:
     return not reads and call.input.numel() * call.input.element_size() <= SMALL
 
 
-def log_fault(fault: Exception) -> None:
-    """Log a fault of the guard's own, once per kind: it must not stop anybody's training."""
+def log_fault(fault: Exception, what: str = "safe_ce could not diagnose a call ({}); please report this") -> None:
+    """Log a fault of the guard's own, or of a callback, once per kind: it must not stop anybody's training."""
     kind = f"{type(fault).__name__}: {fault}"
     if kind not in _faults and len(_faults) < FAULTS:
         _faults.add(kind)
-        log.error("safe_ce could not diagnose a call (%s); please report this", kind, exc_info=fault)
+        log.error("%s", what.format(kind), exc_info=fault)

@@ -43,9 +43,11 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
     input's own shape. See https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html.
 
     Raises:
-        SafeCrossEntropyError: A call, or these arguments, are broken; in strict mode also for findings of severity
-            warning. It is a ValueError, IndexError, TypeError, NotImplementedError and RuntimeError, as native's are.
-        ValueError: ``mode`` is no mode, or ``ignore`` names no cause.
+        SafeCrossEntropyError: The call, or one of these arguments, is broken; in strict mode also for findings of
+            severity warning. It is a ValueError, IndexError, TypeError, NotImplementedError and RuntimeError, the
+            classes that native raises.
+        ValueError: ``mode`` is not a mode, or ``ignore`` names a cause that there is not.
+        TypeError: ``ignore`` is a string, or ``on_finding`` is not callable.
 
     Example:
         >>> import torch
@@ -84,14 +86,22 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         in_force = modes.in_force(own)
         # The deprecated arguments override `reduction`, whatever it is.
         options = (ignore_index, reduction if size_average is None and reduce is None else "mean", label_smoothing)
+        if on_finding is not None and not callable(on_finding):
+            raise TypeError(f"on_finding must be callable, not {type(on_finding).__name__}")
+        failure: Exception | None = None
         try:
             super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
         except Exception as error:
+            failure = error
+        try:
             if in_force != "off":
-                _check_construction(in_force, ignored, on_finding, weight, size_average, options, error)
-            raise
-        if in_force != "off":
-            _check_construction(in_force, ignored, on_finding, weight, size_average, options, None)
+                _check_construction(in_force, ignored, on_finding, weight, size_average, options, failure)
+            if failure is not None:
+                raise failure
+        except SafeCrossEntropyError as error:
+            raise error.with_traceback(None) from None
+        finally:
+            del failure  # its traceback holds this frame, and so the arguments
         if own is not None:
             self.mode = own
         if ignored:
@@ -167,15 +177,15 @@ def cross_entropy(
         reduce: Deprecated, as in native.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         label_smoothing: From 0 to under 1.
-        mode: As of `SafeCrossEntropyLoss`.
-        ignore: As of `SafeCrossEntropyLoss`.
-        on_finding: As of `SafeCrossEntropyLoss`.
+        mode: As in `SafeCrossEntropyLoss`.
+        ignore: As in `SafeCrossEntropyLoss`.
+        on_finding: As in `SafeCrossEntropyLoss`.
 
     Returns:
         Native's own loss.
 
     Raises:
-        SafeCrossEntropyError: As of `SafeCrossEntropyLoss`.
+        SafeCrossEntropyError: As in `SafeCrossEntropyLoss`.
 
     Example:
         >>> import torch, safe_ce
@@ -212,9 +222,9 @@ def diagnose(
         input: The logits, ``(C)``, ``(N, C)`` or ``(N, C, d1, ...)``, or whatever was passed for them.
         target: Class ids, int64, ``()``, ``(N)`` or ``(N, d1, ...)``; or class probabilities of the input's shape.
         weight: Class weights, ``(C)``, or None.
-        ignore_index: As of `torch.nn.CrossEntropyLoss`.
-        reduction: As of `torch.nn.CrossEntropyLoss`.
-        label_smoothing: As of `torch.nn.CrossEntropyLoss`.
+        ignore_index: As in `torch.nn.CrossEntropyLoss`.
+        reduction: As in `torch.nn.CrossEntropyLoss`.
+        label_smoothing: As in `torch.nn.CrossEntropyLoss`.
 
     Returns:
         The findings, best first, the merely possible ones included. Empty where nothing fits, which is no proof that

@@ -207,6 +207,36 @@ def concatenated(tensor: Tensor) -> int:
     return 0
 
 
+def selected_from(tensor: Tensor) -> tuple[int, ...] | None:
+    """The shape that an index into dim 0, on the way to a tensor, picked one entry of; None without one."""
+    for node in _main_path(tensor):
+        if node.name() == "SelectBackward0" and node._saved_dim == 0:
+            return _sizes(node)
+    return None
+
+
+def scrambled_by(tensor: Tensor) -> tuple[int, ...] | None:
+    """The shape that a view read in the wrong order, where a permutation was meant; None if none did.
+
+    Of a convolution the classes are in dim 1, of a linear layer in the last one; a view that puts them elsewhere
+    without moving them mixes them with positions.
+    """
+    before = viewed_from(tensor)
+    if before is None or len(before) < 3 or tensor.ndim < 2:
+        return None
+    view: Any = tensor.grad_fn
+    node = view.next_functions[0][0]
+    name = "" if node is None else node.name()
+    after, classes = tuple(tensor.shape), tensor.shape[1]
+    if name == "ConvolutionBackward0" and len(after) == 2:
+        return before if before[1] == classes != before[-1] else None
+    if name in VIEWS:  # a linear layer's own
+        node = node.next_functions[0][0]
+        name = "" if node is None else node.name()
+    exchanged = len(after) == len(before) and after != before and sorted(after) == sorted(before)
+    return before if name in MATMULS and exchanged and before[-1] == classes != before[1] else None
+
+
 def rows_came_in(tensor: Tensor) -> bool:
     """Whether the rows of a tensor are the samples that entered the model: a convolution read them as they are."""
     rows = tensor.shape[0] if tensor.ndim else 0

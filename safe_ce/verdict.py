@@ -66,6 +66,8 @@ def of_suspicious(memory: Memory, mode: Mode, ignore: tuple[str, ...], on_findin
     tell(on_finding, findings, mode)
     if raised:
         order = raised + tuple(finding for finding in findings if finding not in raised)
+        if in_range:
+            raise SafeCrossEntropyError(order, "accepts this call")
         raise _error(order, diagnosis.native_error(call) if diagnosis.may_ask_native(call) else None)
     for finding in findings:
         if finding.cause not in memory.announced:
@@ -159,7 +161,7 @@ def tell(on_finding: OnFinding, findings: tuple[Finding, ...], mode: Mode) -> No
         except Exception as fault:
             if mode != "warn":
                 raise
-            log_fault(fault)
+            log_fault(fault, "on_finding raised {}; training goes on")
 
 
 def _error(findings: tuple[Finding, ...], native: Exception | None) -> SafeCrossEntropyError:

@@ -87,6 +87,21 @@ def test_warn_mode_leaves_native_s_own_exception():
     assert "[SCE405]" in caught.value.__notes__[0]
 
 
+def test_a_callback_must_be_callable():
+    with pytest.raises(TypeError, match="on_finding must be callable, not int"):
+        SafeCrossEntropyLoss(on_finding=3)
+
+
+def test_a_traceback_is_the_report_alone():
+    import traceback
+
+    with pytest.raises(SafeCrossEntropyError) as caught:
+        SafeCrossEntropyLoss(weight=[1.0])
+    text = "".join(traceback.format_exception(caught.value))
+    assert "During handling" not in text
+    assert "verdict.py" not in text
+
+
 def test_off_is_native():
     SafeCrossEntropyLoss(mode="off", label_smoothing=1.5, reduction="average")
 

@@ -160,6 +160,17 @@ def test_the_function_diagnoses():
     assert type(safe_ce.cross_entropy(input, target, mode="off")) is torch.Tensor
 
 
+def test_the_guard_may_be_put_in_native_s_place(monkeypatch):
+    input, target = data()
+    expected = F.cross_entropy(input, target)
+    monkeypatch.setattr(F, "cross_entropy", safe_ce.cross_entropy)
+    assert torch.equal(F.cross_entropy(input, target), expected)
+    assert torch.equal(nn.CrossEntropyLoss()(input, target), expected)
+    assert torch.equal(SafeCrossEntropyLoss()(input, target), expected)
+    with pytest.raises(SafeCrossEntropyError):
+        nn.CrossEntropyLoss()(input, target[:, None])
+
+
 @pytest.mark.parametrize("mode", ["strict", "default", "warn"])
 def test_no_tensor_is_kept(mode):
     criterion = SafeCrossEntropyLoss(mode=mode)

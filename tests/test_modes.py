@@ -160,6 +160,20 @@ def test_a_bad_environment_is_an_error_at_import():
     assert "SAFE_CE_MODE must be one of 'strict', 'default', 'warn', 'off'; got 'loud'" in done.stderr
 
 
+@pytest.mark.parametrize("flag", ["-O", "-OO"])
+def test_without_docstrings_the_guard_works_as_well(flag):
+    code = (
+        "import torch, warnings, safe_ce; warnings.simplefilter('always')\n"
+        "criterion = safe_ce.SafeCrossEntropyLoss(mode='warn')\n"
+        "criterion(torch.randn(4, 3).softmax(1), torch.tensor([0, 1, 2, 0]))\n"
+        "try: safe_ce.SafeCrossEntropyLoss()(torch.randn(4, 3), torch.zeros(5).long())\n"
+        "except safe_ce.SafeCrossEntropyError as error: print(error.cause)"
+    )
+    done = subprocess.run([sys.executable, flag, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "ragged-batch"
+    assert "softmax-applied" in done.stderr
+
+
 def test_a_warning_s_text_is_the_same_at_every_step():
     texts = set()
     for rows in (4, 7):

@@ -87,8 +87,8 @@ class Cause:
 
     @property
     def title(self) -> str:
-        """The mistake in a line."""
-        return self.documentation.splitlines()[0].rstrip(".")
+        """The mistake in a line; its name where Python was told to drop docstrings (-OO)."""
+        return self.documentation.splitlines()[0].rstrip(".") if self.documentation else self.name
 
     def section(self, heading: str) -> str:
         """The text under one of `HEADINGS`, dedented."""

@@ -199,14 +199,17 @@ def labels_start_at_one(call: Call) -> Match | None:
     statement = kept_as_is if ignores else "target = target - 1"
     repaired = attempt(call, statement, labels="made", gives=_same_form(call))
     return Match(
-        LIKELY if kept[0] < kept[1] else POSSIBLE,
+        # That 0 is absent says something only where it could be expected.
+        LIKELY if kept[0] < kept[1] and bad.total >= call.classes else POSSIBLE,
         f"the labels run from {kept[0]:g} to {kept[1]:g} and 0 never occurs; {call.classes} classes are numbered 0 to"
         f" {call.classes - 1}",
         (
             f"the largest label is the number of classes, {call.classes}: {_where(bad) or 'out of range'}",
             f"0 does not occur in {plural(bad.total, 'label')}",
         ),
-        "subtract 1 from the labels where they are read" + (", and from the ignore_index" if clash else ""),
+        "subtract 1 from the labels where they are read"
+        + (", and from the ignore_index" if clash else "")
+        + f"; or, if 0 is a class that is only rare, give the head {call.classes + 1} outputs",
         fix=None if repaired is None or clash else repaired.statements,
         odds=0.8,
         input_marks=(call.class_dim,),
@@ -243,11 +246,16 @@ def label_out_of_range(call: Call) -> Match | None:
     evidence = [f"{bad.count} of {plural(bad.total, 'label')} out of range"]
     if bad.places:
         evidence.append(f"the first: {_where(bad)}")
+    signs = labels.distinct == (-1, 1)
+    if signs:
+        below = "labels of -1 and 1 are a convention of other libraries: map them to 0 and 1"
+    halves = attempt(call, "target = (target + 1) // 2", labels="made", gives=_ids_of(call)) if signs else None
     return Match(
         CERTAIN,
         f"{which} out of range: the input has {call.classes} classes, 0 to {call.classes - 1}",
         tuple(evidence),
         "; ".join(part for part in (needs, below, "" if below else "or mend the labels where they are read") if part),
+        fix=None if halves is None else halves.statements,
         odds=0.4,
         input_marks=(call.class_dim,),
     )
@@ -306,7 +314,7 @@ def ignore_index_mismatch(call: Call) -> Match | None:
         f"the target marks what is not to be counted with {void}, and ignore_index is {call.ignore_index}",
         (
             f"{bad.count} of {plural(bad.total, 'label')} {'is' if bad.count == 1 else 'are'} {void}, {usual}",
-            f"all others are classes: {listed(valid)}" if valid else f"ignore_index is {call.ignore_index}",
+            f"all others are classes, {valid[0]} to {valid[-1]}" if valid else f"ignore_index is {call.ignore_index}",
         ),
         f"mark both alike: set the {void} to {call.ignore_index}" if taken else f"tell the loss: ignore_index={void}",
         fix=repaired.statements,
@@ -331,9 +339,13 @@ def mask_not_class_ids(call: Call) -> Match | None:
 
         >>> target = (target > 0).long()
     How it is recognised, and when sound calls look alike
-        Two or more widely spaced values of 0 to 255 that do not fit the classes, in an image; or only 0 and 255.
+        Two or more widely spaced values of 0 to 255 that do not fit the classes, in an image; or only 0 and 255; or floats
+        that are ids divided by 255, or interpolated between ids.
         Classes 0 to C - 1 beside a single 255 are a mask with a void id (SCE211).
     """
+    scaled = _scaled_mask(call)
+    if scaled is not None:
+        return scaled
     bad = _bad_ids(call)
     labels = call.labels
     if bad is None or labels is None or labels.kept is None or not labels.few:
@@ -360,6 +372,46 @@ def mask_not_class_ids(call: Call) -> Match | None:
         fix=None if repaired is None else repaired.statements,
         odds=0.9,
     )
+
+
+def _is_image(call: Call) -> bool:
+    return len(call.target_shape) > 2
+
+
+def _scaled_mask(call: Call) -> Match | None:
+    """The match for a floating-point mask that was divided by 255, or interpolated."""
+    labels = call.labels
+    if labels is None or not call.rejected or not call.target.is_floating_point() or not _has_id_shape(call):
+        return None
+    fractions = _fractions(call)
+    if not fractions or not _is_image(call):
+        return None
+    levels = tuple(value * 255 for value in labels.distinct)
+    if labels.bounds[0] >= 0 and labels.bounds[1] <= 1 and all(abs(level - round(level)) < 1e-2 for level in levels):
+        repaired = attempt(call, "target = (target * 255).round().long()", labels="made", gives=_ids_of(call))
+        fits = repaired is not None and round(levels[-1]) < call.classes
+        return Match(
+            LIKELY,
+            f"the mask was scaled to 0 to 1: its values are {listed(tuple(round(level) for level in levels))} out of 255",
+            ("every value is a whole number divided by 255, as ToTensor divides images",),
+            "read the mask without that transform: torch.as_tensor(numpy.array(mask)), int64",
+            fix=repaired.statements if repaired is not None and fits else None,
+            odds=0.9,
+        )
+    whole = sum(labels.share(value) for value in labels.distinct if value == int(value))
+    if whole < MOSTLY:
+        return None
+    return Match(
+        LIKELY,
+        f"the mask was interpolated: {whole:.0%} of its values are ids, the others lie in between",
+        (f"values between ids: {listed(tuple(f'{value:g}' for value in fractions), 4)}",),
+        "resize masks with nearest-neighbour interpolation",
+        odds=0.8,
+    )
+
+
+MOSTLY = 0.3
+"""The share of whole values of an interpolated mask: all pixels but those near a boundary."""
 
 
 @cause("SCE213", "all-targets-ignored", WARNING)

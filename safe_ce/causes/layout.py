@@ -1,4 +1,4 @@
-"""SCE303 to SCE305 and SCE309: the right things in the wrong dimensions."""
+"""SCE303 to SCE305, SCE309 and SCE314: the right things in the wrong dimensions."""
 
 from __future__ import annotations
 
@@ -214,6 +214,8 @@ def time_batch_swapped(call: Call) -> Match | None:
     How it is recognised, and when sound calls look alike
         With the first two dimensions exchanged the call meets the contract, and not with the classes moved alone.
     """
+    if call.tensors and call.rejected and len(call.shape) == 2:
+        return _step_of_the_batch(call)
     if not call.tensors or not call.rejected or len(call.shape) < 3 or len(call.target_shape) != len(call.shape) - 1:
         return None
     if len(call.shape) != 3 or call.target_shape[0] == call.shape[0]:
@@ -234,6 +236,23 @@ def time_batch_swapped(call: Call) -> Match | None:
             target_marks=(0, 1),
         )
     return None
+
+
+def _step_of_the_batch(call: Call) -> Match | None:
+    """The match for the "last step" out[-1] of an output that has the batch first: it is the last sample."""
+    counts = row_counts(call)
+    before = None if counts is None else provenance.selected_from(call.input)
+    if counts is None or before is None or before[:2] != (counts[1], counts[0]):
+        return None
+    return Match(
+        LIKELY,
+        f"{counts[0]} rows of logits are the steps of one sample; the batch has {counts[1]} samples",
+        (f"an index into dim 0 of {before} picked a sample, where dim 0 was taken for time",),
+        "the layer's output has the batch first: pick the last step with out[:, -1]",
+        odds=0.9,
+        input_marks=(0,),
+        target_marks=(0,),
+    )
 
 
 @cause("SCE309", "spatial-size-mismatch", ERROR)
@@ -306,4 +325,40 @@ def _flattened_maps(call: Call) -> Match | None:
         odds=0.8,
         input_marks=(0,),
         target_marks=(0,),
+    )
+
+
+@cause("SCE314", "view-instead-of-permute", ERROR)
+def view_instead_of_permute(call: Call) -> Match | None:
+    """A view put the classes where native wants them without moving them: every row mixes classes and positions.
+
+    What happens
+        Nothing is raised, since the shapes fit. The model learns next to nothing.
+    Why it is wrong
+        view and reshape keep the order of the elements in memory. (N, C, H, W).view(-1, C) cuts the map of one class into
+        rows; only a permutation brings the C scores of a pixel together.
+    Example
+        >>> input = nn.Conv2d(3, 4, 1)(torch.randn(2, 3, 8, 8)).view(-1, 4)
+        >>> target = torch.randint(4, (128,))
+    Fix
+        Move the classes first, then flatten: x.movedim(1, -1).reshape(-1, C); or do not flatten, native takes
+        (N, C, H, W).
+
+        >>> input = nn.Conv2d(3, 4, 1)(torch.randn(2, 3, 8, 8)).movedim(1, -1).reshape(-1, 4)
+    How it is recognised, and when sound calls look alike
+        The autograd graph shows a view right behind a convolution whose channels are the classes, or right behind a linear
+        layer whose outputs are, that leaves the classes in another dimension. A permutation in between is sound.
+    """
+    if not call.tensors or call.rejected or call.same_shape:
+        return None
+    before = provenance.scrambled_by(call.input)
+    if before is None:
+        return None
+    return Match(
+        CERTAIN,
+        f"a view turned {before} into {call.shape}: every row mixes classes and positions",
+        ("view keeps the order in memory; the classes must be moved",),
+        "permute before you flatten: x.movedim(1, -1).reshape(-1, C) for (N, C, ...), x.transpose(1, 2) for (N, T, C)",
+        odds=0.95,
+        input_marks=tuple(range(len(call.shape))),
     )

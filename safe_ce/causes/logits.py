@@ -13,7 +13,6 @@ from safe_ce.causes.cause import (
     CERTAIN,
     ERROR,
     LIKELY,
-    POSSIBLE,
     WARNING,
     Match,
     cause,
@@ -71,7 +70,7 @@ def single_logit(call: Call) -> Match | None:
 
 @cause("SCE108", "logits-not-finite", WARNING)
 def logits_not_finite(call: Call) -> Match | None:
-    """The logits hold NaN or an infinity where it reaches the loss.
+    """The logits hold a NaN or an infinity that reaches the loss.
 
     What happens
         The loss is NaN or inf; or it is finite, because the NaN is in an ignored row, and the gradient is NaN.
@@ -81,8 +80,9 @@ def logits_not_finite(call: Call) -> Match | None:
         >>> input = torch.tensor([[0.5, float("nan"), 1.0], [0.1, 0.2, 0.3]])
         >>> target = torch.tensor([0, 2])
     Fix
-        Find where the first NaN or inf arises, with torch.autograd.set_detect_anomaly(True): a division by 0, a log of
-        0, too large a learning rate, or float16 scores beyond 65504 (train in bfloat16, or with a GradScaler).
+        Find where the first NaN or inf arises, in the inputs, by isfinite(), or in a layer, by forward hooks: a division
+        by 0, a log of 0, too large a learning rate, or float16 scores beyond 65504 (train in bfloat16, or with a
+        GradScaler).
 
         >>> input = torch.tensor([[0.5, 0.4, 1.0], [0.1, 0.2, 0.3]])
     How it is recognised, and when sound calls look alike
@@ -113,14 +113,28 @@ def _not_finite(call: Call) -> tuple[str, tuple[str, ...], str] | None:
         negative += int(piece.isneginf().sum())
     total = plural(input.numel(), "score")
     if nan or positive:
-        origin = "find its origin with torch.autograd.set_detect_anomaly(True)"
-        limit: tuple[str, ...] = ()
+        what = "NaN" if nan else "+inf, which makes the loss or its gradient NaN"
+        counted = f"{nan or positive} of {total}: {'NaN' if nan else '+inf'}"
+        rows, bad = _bad_samples(input)
+        if bad == rows > 1:
+            where, origin = (
+                f"all {rows} samples have some",
+                (
+                    "the model's weights are likely NaN by now: look at the steps before, lower the learning rate, clip the"
+                    " gradients"
+                ),
+            )
+        else:
+            where, origin = (
+                f"{bad} of {plural(rows, 'sample')} have some",
+                (
+                    "check these samples' inputs with isfinite(), then the layers, with forward hooks, for a division by 0"
+                    " or a log of 0"
+                ),
+            )
         if input.dtype is torch.float16:
-            origin += "; train in bfloat16, or with a GradScaler"
-            limit = ("float16 ends at 65504",)
-        if nan:
-            return "NaN", (f"{nan} of {total}: NaN", *limit), origin
-        return "+inf, which makes the loss or its gradient NaN", (f"{positive} of {total}: +inf", *limit), origin
+            return what, (counted, where, "float16 ends at 65504"), "train in bfloat16, or with a GradScaler; " + origin
+        return what, (counted, where), origin
     if not negative:
         return None
     finite = "mask with a large finite number such as -1e4 instead of -inf"
@@ -138,6 +152,14 @@ def _not_finite(call: Call) -> tuple[str, tuple[str, ...], str] | None:
     if call.label_smoothing > 0 and beside:
         return "-inf, which label smoothing turns into an infinite loss", masked, finite + ", or smooth no labels"
     return None
+
+
+def _bad_samples(input: Tensor) -> tuple[int, int]:
+    """How many samples there are, of a bounded part, and how many hold NaN or +inf."""
+    part = input[None] if input.ndim == 1 else input
+    part = part[: max(1, 64 * probe.PIECE // max(1, part[0].numel()))]
+    bad = (part.isnan() | part.isposinf()).flatten(1).any(1)
+    return len(part), int(bad.sum())
 
 
 def _masked_targets(call: Call) -> tuple[int, int]:
@@ -228,7 +250,7 @@ def logits_missing_batch_dim(call: Call) -> Match | None:
     if not call.rejected:
         if len(call.shape) != 1 or call.target_shape != (1,):
             return None
-    elif len(call.shape) > 2 and call.target_shape == call.shape[1:] and call.shape[0] > 1:
+    elif len(call.shape) > 2 and call.target_shape == call.shape[1:] != contract.index_target_shape(call.shape):
         return _unbatched_image(call)
     elif call.shape[0] == 1 or len(call.target_shape) != len(call.shape) or call.target_shape[1:] != call.shape[1:]:
         return None
@@ -251,9 +273,14 @@ def logits_missing_batch_dim(call: Call) -> Match | None:
     return Match(
         CERTAIN if repaired.labels_fit else LIKELY,
         f"the logits have no batch dimension: {call.shape} against a target of {plural(count, 'sample')}",
-        (f"with a batch dimension they are {(1, *call.shape)}",),
+        (
+            f"with a batch dimension they are {(1, *call.shape)}",
+            *(("native computes the loss, and fails in backward",) * (not call.rejected)),
+        ),
         "keep the batch dimension: squeeze(1) rather than squeeze(), and no [0] on a batch",
         fix=repaired.fix,
+        # Where no gradient is wanted native's number is right.
+        severity=ERROR if call.rejected or call.input.requires_grad else WARNING,
         odds=0.8,
         input_marks=(0,),
     )
@@ -262,10 +289,10 @@ def logits_missing_batch_dim(call: Call) -> Match | None:
 def _unbatched_image(call: Call) -> Match | None:
     """The match for scores (C, d1, ...) against ids (d1, ...): native knows no batch but of plain scores."""
     repaired = attempt(call, "input = input.unsqueeze(0)", "target = target.unsqueeze(0)")
-    if repaired is None:
+    if repaired is None or repaired.labels_fit is False or call.shape[0] == 1:
         return None
     return Match(
-        LIKELY if repaired.labels_fit is not False else POSSIBLE,
+        LIKELY,
         f"neither side has a batch dimension: {call.shape} against {call.target_shape}",
         ("native takes unbatched scores of shape (C,) alone, and dim 0 for the batch everywhere else",),
         "add the batch dimension on both sides",

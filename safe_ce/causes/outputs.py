@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from safe_ce import contract, probe
 from safe_ce.causes.cause import (
@@ -130,13 +130,8 @@ def output_not_tensor(call: Call) -> Match | None:
     kind = a(call.input)
     found = next(_fitting_members(call), None)
     if found is None:
-        return Match(
-            CERTAIN,
-            f"the input is {kind}, not a tensor of scores",
-            ("a model or function without a return statement gives None",) if call.input is None else (),
-            "pass the tensor of scores that the model computes",
-            odds=0.95,
-        )
+        note, help = _of_no_tensor(call.input)
+        return Match(CERTAIN, f"the input is {kind}, not a tensor of scores", note, help, odds=0.95)
     source, member = found
     return Match(
         CERTAIN,
@@ -146,6 +141,20 @@ def output_not_tensor(call: Call) -> Match | None:
         fix=f"input = {source}",
         odds=0.95,
     )
+
+
+def _of_no_tensor(value: Any) -> tuple[tuple[str, ...], str]:
+    """A note and the help for an input in which no tensor goes with the target."""
+    if value is None:
+        note = "a model or function without a return statement gives None"
+        return (note,), "return the scores from the model"
+    if isinstance(value, nn.Module):
+        return ("it is a module itself, not what it computes",), "call the model: criterion(model(x), target)"
+    if type(value).__module__ == "torch.return_types":
+        note = f"{type(value).__name__}() with a dimension returns values and indices"
+        return (note,), "pass the scores before the reduction"
+    shapes = [f"{source} {tuple(member.shape)}" for source, member in _members(value)][:4]
+    return (f"in it: {', '.join(shapes)}",) if shapes else (), "pass the tensor of scores that the model computes"
 
 
 PREFERRED = ("logits", "out", "output", "outputs", "pred_logits", "cls_logits", "prediction_logits", "scores", "pred")

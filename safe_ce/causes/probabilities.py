@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,8 +32,9 @@ def _one_hot_dim(call: Call) -> tuple[int, Repair] | None:
         )
         for statements, shape in _ids_from_one_hot(call, dim, ids):
             repaired = attempt(call, *statements, labels="made", gives={"target": (shape, torch.int64)})
-            if repaired is not None and sizes[dim] <= repaired.classes:
-                return dim, repaired
+            if repaired is not None:
+                # With more columns than classes the ids do not fit, but a one-hot it is.
+                return dim, replace(repaired, labels_fit=sizes[dim] <= repaired.classes)
     return None
 
 
@@ -49,7 +51,7 @@ def _ids_from_one_hot(call: Call, dim: int, ids: str) -> list[tuple[tuple[str, .
     return ways
 
 
-@cause("SCE201", "one-hot-target", ERROR, patience=10)
+@cause("SCE201", "one-hot-target", ERROR, patience=30)
 def one_hot_target(call: Call) -> Match | None:
     """The target is one-hot, where class ids belong.
 
@@ -69,7 +71,7 @@ def one_hot_target(call: Call) -> Match | None:
     How it is recognised, and when sound calls look alike
         Zeros and a single one along one dimension, in every row looked at; also channels last, bool, and flattened to
         N * C. A float one-hot is accepted by native: a finding of severity warning, and outside strict mode only after
-        ten looks in a row, because single batches of a mixup pipeline are one-hot too.
+        thirty looks in a row, because single batches of a mixup pipeline are one-hot too.
     """
     if not call.tensors or not call.target_shape or call.target.is_complex():
         return None
@@ -86,6 +88,7 @@ def one_hot_target(call: Call) -> Match | None:
             (
                 "every row looked at is zeros and a single one",
                 f"class ids would take {call.classes} times less memory, and ignore_index would work",
+                *_about_weights(call),
             ),
             "pass the class ids themselves",
             fix=None if repaired is None else repaired.fix,
@@ -102,12 +105,21 @@ def one_hot_target(call: Call) -> Match | None:
     return Match(
         CERTAIN if call.target_shape[dim] in call.shape else LIKELY,
         f"the target is one-hot along dim {dim}: {call.target_shape} instead of class ids",
-        ("every row looked at is zeros and a single one",),
+        (
+            "every row looked at is zeros and a single one",
+            *((f"it has {call.target_shape[dim]} classes, the logits {repaired.classes}",) * (not repaired.labels_fit)),
+        ),
         "pass the class ids themselves: leave out the one-hot step, or undo it",
         fix=repaired.fix,
         odds=0.95,
         target_marks=(dim,),
     )
+
+
+def _about_weights(call: Call) -> tuple[str, ...]:
+    if call.weight is None or not call.averaged:
+        return ()
+    return ("with class weights the mean is another: of ids it divides by the sum of their weights, here by N",)
 
 
 def _flattened_one_hot(call: Call) -> Match | None:
@@ -206,8 +218,8 @@ def target_not_normalized(call: Call) -> Match | None:
     rows = call.target_rows(dim)
     if rows is None:
         return None
-    if len(call.shape) == 1 and zeros_and_ones(rows):
-        return None  # binary labels (SCE310)
+    if len(call.shape) == 1 and (zeros_and_ones(rows) or _are_prices(call)):
+        return None  # binary labels (SCE310), real numbers (SCE214)
     if last_dim_sums_to_one(call):
         return None  # the classes are last (SCE303)
     if zeros_and_ones(rows) and bool((rows.sum(1) > 1).any()):
@@ -257,3 +269,9 @@ def target_not_normalized(call: Call) -> Match | None:
         odds=0.6,
         target_marks=(dim,),
     )
+
+
+def _are_prices(call: Call) -> bool:
+    """Whether a row of probabilities is none by far: something beyond 0 to 1, or whole numbers."""
+    labels = call.labels
+    return labels is not None and call.shape[0] > 1 and not (labels.bounds[0] >= 0 and labels.bounds[1] <= 1)

@@ -38,8 +38,14 @@ def contract_broken(call: Call) -> Match | None:
     clause = contract.broken_clause(call)
     if clause is None and labels_in_range(call):
         return None
-    clause = clause or "every label must be the id of a class, and there are none"
-    help = "bring input and target into shapes and dtypes that native accepts: see the catalogue's entry"
+    clause = clause or f"a label is not the id of one of {plural(call.classes, 'class')}"
+    if call.tensors and not call.shape and call.input.is_floating_point():
+        help = "pass the logits: a single number is a loss, or a score that was reduced"
+        return Match(LIKELY, f"the input is a single number, not logits: {clause}", (), help, odds=0.0)
+    help = (
+        "native takes logits (N, C) with ids (N,), (N, C, d1, ...) with ids (N, d1, ...), (C,) with one id, or class"
+        " probabilities of the logits' own shape"
+    )
     return Match(POSSIBLE, f"native refuses this call: {clause}", (), help, odds=0.0)
 
 

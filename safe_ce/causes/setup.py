@@ -194,11 +194,18 @@ def weight_not_tensor(call: Call) -> Match | None:
     """
     if call.weight is None or isinstance(call.weight, Tensor):
         return None
+    help = "convert it to a float tensor"
+    if isinstance(call.weight, str):
+        help = (
+            f"the first argument of the loss is the weight; the reduction goes by its name: reduction={call.weight!r}"
+        )
+    elif isinstance(call.weight, int):
+        help = "the first argument of the loss is the weight; the number of classes is not among its arguments"
     return Match(
         CERTAIN,
         f"the weight is {a(call.weight)}, not a tensor",
         (),
-        "convert it to a float tensor",
+        help,
         fix="weight = torch.as_tensor(weight, dtype=torch.float32)" if _is_numeric(call.weight) else None,
         odds=0.9,
     )

@@ -7,7 +7,33 @@ from torch import nn
 from tests.catalogue.ingredients import ids, per_pixel, per_step_of_lstm, per_token, scores, soft
 from tests.catalogue.spec import Spec
 
+
+def convolved():
+    """(2, 5, 8, 8): the scores of 5 classes for every pixel."""
+    return nn.Conv2d(3, 5, 1)(torch.randn(2, 3, 8, 8))
+
+
 SPECS = (
+    Spec(
+        "view-instead-of-permute",
+        fires={
+            "maps cut into rows": lambda: (convolved().view(-1, 5), ids(128)),
+            "maps cut into rows by reshape": lambda: (convolved().reshape(-1, 5), ids(128)),
+            "steps and classes exchanged by a view": lambda: (per_token(2, 7).view(2, 5, 7), ids(2, 7)),
+        },
+        silent={
+            "moved, then flattened": lambda: (convolved().movedim(1, -1).reshape(-1, 5), ids(128)),
+            "steps and classes transposed": lambda: (per_token(2, 7).transpose(1, 2), ids(2, 7)),
+            "rows of tokens": lambda: (per_token(2, 7).view(-1, 5), ids(14)),
+            "pixels in a line": lambda: (convolved().flatten(2), ids(2, 64)),
+            "several heads in one layer": lambda: (nn.Linear(8, 15)(torch.randn(4, 8)).view(-1, 5), ids(12)),
+            "anchors of a detector": lambda: (
+                nn.Conv2d(3, 15, 1)(torch.randn(2, 3, 8, 8)).view(2, 3, 5, 8, 8).permute(0, 1, 3, 4, 2).reshape(-1, 5),
+                ids(384),
+            ),
+        },
+        mended=lambda: (convolved().movedim(1, -1).reshape(-1, 5), ids(128)),
+    ),
     Spec(
         "class-dim-last",
         fires={
