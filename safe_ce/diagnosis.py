@@ -29,21 +29,22 @@ FAULTS = 64
 def findings_of(call: Call, ignore: Iterable[str] = ()) -> tuple[Finding, ...]:
     """Every cause that fits a call, best first, but for those that are ignored by name or code."""
     ignored = frozenset(ignore)
+    asked = [
+        cause
+        for cause in CATALOGUE
+        if not ignored & {cause.name, cause.code} and (call.stage == "call" or cause.construction)
+    ]
     ranked = []
-    for cause in CATALOGUE:
-        if cause.name in ignored or cause.code in ignored:
-            continue
-        if call.stage == "construction" and not cause.construction:
-            continue
-        try:
-            with probe.hidden():
+    with probe.hidden():
+        for cause in asked:
+            try:
                 match = cause.check(call)
-        except Exception as fault:
-            log_fault(fault)
-            continue
-        if match is not None:
-            explains = not (call.rejected and cause.silent)
-            ranked.append(((explains, STANDING[match.confidence] + match.odds), cause.finding(call, match)))
+            except Exception as fault:
+                log_fault(fault)
+                continue
+            if match is not None:
+                explains = not (call.rejected and cause.silent)
+                ranked.append(((explains, STANDING[match.confidence] + match.odds), cause.finding(call, match)))
     ranked.sort(key=lambda entry: entry[0], reverse=True)
     found = [finding for _, finding in ranked]
     # That a clause is broken says nothing beside a cause that explains it.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 OTHERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool, torch.complex64)
@@ -29,6 +32,16 @@ class Generated:
     @property
     def classes(self) -> int:
         return self.shape[1] if len(self.shape) > 1 else self.shape[0] if self.shape else 1
+
+    def variants(self) -> Iterator[Generated]:
+        """This call, and four that differ from it in one respect each: drawing costs more than calling."""
+        other_reduction = {"mean": "sum", "sum": "none", "none": "mean"}[self.options["reduction"]]
+        other_smoothing = 0.0 if self.options["label_smoothing"] else 0.1
+        yield self
+        yield replace(self, seed=self.seed + 1, options={**self.options, "reduction": other_reduction})
+        yield replace(self, seed=self.seed + 2, options={**self.options, "label_smoothing": other_smoothing})
+        yield replace(self, labels="ids" if self.labels == "soft" else "soft")
+        yield replace(self, grad=not self.grad, weight=None)
 
     def build(self) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
         random = torch.Generator().manual_seed(self.seed)

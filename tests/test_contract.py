@@ -17,6 +17,7 @@ from safe_ce.contract import broken_clause, is_broken
 from tests.strategies import Generated, calls
 
 TORCH = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+VARIANTS = 5
 EXACT_SINCE = (2, 12)
 """The release since which native accepts exactly what `broken_clause` says; older ones differ in corners."""
 
@@ -97,10 +98,11 @@ def one_thread():
 def test_generated_calls_keep_the_contract(request, one_thread):
     count = request.config.getoption("calls")
 
-    @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=count // VARIANTS, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(calls())
     def generated(call):
-        check(call)
+        for variant in call.variants():
+            check(variant)
 
     generated()
 
