@@ -94,7 +94,8 @@ class SafeCrossEntropyError(ValueError, IndexError, TypeError, NotImplementedErr
     Attributes:
         findings: What was found, best first.
         cause: The name of the first finding's cause.
-        native: The class and first line of what native raises for the same call, or None where it is silent.
+        native: The class and first line of what native raises for the same call, or that it accepts it; None where
+            it was not asked, because it would cost too much.
     """
 
     def __init__(self, findings: tuple[Finding, ...], native: str | None = None) -> None:
