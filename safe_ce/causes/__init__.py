@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from safe_ce.causes import (
     activations,
+    dtypes,
     labels,
     layout,
     logits,
+    masks,
     outputs,
     positions,
     probabilities,
@@ -19,7 +21,21 @@ from safe_ce.causes.cause import HEADINGS, Cause
 
 __all__ = ["BY_NAME", "CATALOGUE", "HEADINGS", "Cause"]
 
-MODULES = (activations, outputs, logits, probabilities, labels, target, rows, positions, layout, roles, setup)
+MODULES = (
+    activations,
+    outputs,
+    logits,
+    probabilities,
+    target,
+    dtypes,
+    labels,
+    masks,
+    rows,
+    positions,
+    layout,
+    roles,
+    setup,
+)
 
 CATALOGUE: tuple[Cause, ...] = tuple(
     sorted(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from safe_ce import probe, provenance
+import torch
+
+from safe_ce import contract, probe, provenance
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from safe_ce.call import Call, Shape
+    from safe_ce.call import Bad, Call, Shape
+    from safe_ce.repair import Form
 
 NORMALIZED = 5e-3
 """How far from 1 a row of class probabilities may sum: a float16 teacher's rows are off by 1e-3."""
@@ -94,3 +97,38 @@ def length_evidence(call: Call, rows: int, targets: int) -> float:
     elif max(rows, targets) >= 512 or call.classes >= 1000 or some_are_ignored(call):
         odds = 0.65
     return odds
+
+
+def has_id_shape(call: Call) -> bool:
+    """Whether the call's shapes are those of logits and class ids, up to stray dimensions of size 1."""
+    if not call.tensors or not call.shape or call.same_shape:
+        return False
+    wanted = contract.index_target_shape(call.shape)
+    return [s for s in call.target_shape if s != 1] == [s for s in wanted if s != 1]
+
+
+def class_id_form(call: Call) -> dict[str, Form]:
+    """That a statement makes the target int64 in the shape that it has."""
+    return {"target": (call.target_shape, torch.int64)}
+
+
+def bad_ids(call: Call) -> Bad | None:
+    """The ids out of range of a rejected call that holds whole-number labels, or None."""
+    labels = call.labels
+    if not call.rejected or labels is None or not has_id_shape(call) or not call.classes or call.classes == 1:
+        return None
+    if not labels.whole or labels.fit(call.classes) or not all(map(math.isfinite, labels.bounds)):
+        return None
+    found = labels.bad(call.classes)
+    return found if found.count else None
+
+
+def places_of(bad: Bad) -> str:
+    """``"7 at [3], 9 at [5]"``, for a note."""
+    return ", ".join(f"{value} at {list(place)}" for place, value in bad.places)
+
+
+def fractions_of(call: Call) -> tuple[float, ...]:
+    """The distinct target values that are finite and no whole numbers."""
+    values = () if call.labels is None else call.labels.distinct
+    return tuple(value for value in values if math.isfinite(value) and value != int(value))

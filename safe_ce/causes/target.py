@@ -1,4 +1,4 @@
-"""SCE204 to SCE206, SCE215 and SCE216: the target has the wrong shape, the wrong type, or nothing in it."""
+"""SCE204, SCE206, SCE215 and SCE216: the target has the wrong shape, the wrong type, or nothing in it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from safe_ce import contract, probe
+from safe_ce import contract
 from safe_ce.causes.cause import CERTAIN, ERROR, LIKELY, WARNING, Match, a, cause, plural
-from safe_ce.causes.evidence import one_hot
 from safe_ce.repair import attempt, executed
 
 if TYPE_CHECKING:
@@ -56,68 +55,6 @@ def target_extra_dim(call: Call) -> Match | None:
             "remove it by its number, where the labels are read",
             fix=repaired.fix,
             odds=0.85,
-            target_marks=(dim,),
-        )
-    return None
-
-
-@cause("SCE205", "color-mask-target", ERROR)
-def color_mask_target(call: Call) -> Match | None:
-    """The mask is still a colour image.
-
-    What happens
-        "only batches of spatial targets supported (3D tensors) but got targets of dimension: 4".
-    Why it is wrong
-        Each pixel needs the number of its class. A colour is a picture of that number.
-    Example
-        >>> palette = torch.tensor([[0, 0, 0], [128, 0, 0], [0, 128, 0]])
-        >>> input = torch.randn(2, 3, 4, 4)
-        >>> target = palette[torch.tensor([[0, 1, 2, 0]] * 8).view(2, 4, 4)]
-    Fix
-        Map each colour of the palette to its class id where the mask is read; for an indexed PNG read the indices
-        (PIL mode "P") and do not convert to RGB.
-
-        >>> target = (target == 128).long() @ torch.tensor([1, 2, 0])
-    How it is recognised, and when sound calls look alike
-        A dimension of size 3 or 4 where colours go, first or last behind the batch, whose values are not one-hot.
-    """
-    if not call.tensors or not call.rejected or len(call.shape) not in (3, 4) or call.labels is None:
-        return None
-    spatial, batch = call.shape[-2:], call.shape[:-3]
-    target = call.target_shape
-    if len(target) != len(call.shape):
-        return None
-    layouts = [(len(batch), "channels first"), (len(target) - 1, "channels last")]
-    # Of two dimensions that could hold colours, the one beside which the sizes fit.
-    layouts.sort(key=lambda layout: (target[: layout[0]] + target[layout[0] + 1 :])[-2:] != spatial)
-    for dim, layout in layouts:
-        if target[dim] not in (3, 4):
-            continue
-        rest = target[:dim] + target[dim + 1 :]
-        if rest[: len(batch)] != batch or (rest[-2:] != spatial and call.labels.bounds[1] <= 1):
-            continue
-        rows = call.target_rows(dim)
-        if rows is None or one_hot(rows):
-            continue
-        with probe.unobserved():
-            gray = bool((rows[:, :1] == rows[:, :3]).all())
-        low, high = call.labels.bounds
-        if call.labels.whole and high < call.classes and not gray:
-            continue  # class ids, in a shape that does not fit
-        select = f"target = target.select({dim}, 0)"
-        repaired = attempt(call, select) if gray else None
-        return Match(
-            CERTAIN if high > call.classes else LIKELY,
-            f"the mask is a colour image, {target}, not class ids of shape {(*batch, *spatial)}",
-            (
-                f"dim {dim} has size {target[dim]}: {'RGBA' if target[dim] == 4 else 'RGB'}, {layout}",
-                "all channels are equal: a gray mask that was converted to RGB"
-                if gray
-                else f"values from {low:g} to {high:g}, where class ids end at {call.classes - 1}",
-            ),
-            "map each colour to its class id where the mask is read" if not gray else "read the mask as one channel",
-            fix=repaired.fix if repaired is not None else None,
-            odds=0.9,
             target_marks=(dim,),
         )
     return None

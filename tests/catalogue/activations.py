@@ -10,6 +10,7 @@ SPECS = (
     Spec(
         "softmax-applied",
         fires={
+            "rounded to half precision and back": lambda: (torch.randn(12, 5).softmax(1).bfloat16().float(), ids(12)),
             "a softmax in the graph": lambda: (scores(4, 5).softmax(1), ids(4)),
             "behind views, casts and clamps": lambda: (
                 nn.Softmax(dim=2)(scores(2, 3, 5)).double().clamp(1e-6, 1).view(6, 5),

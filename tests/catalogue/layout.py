@@ -97,6 +97,10 @@ SPECS = (
     Spec(
         "time-batch-swapped",
         fires={
+            "the last step taken of the batch": lambda: (
+                nn.LSTM(8, 6, batch_first=True)(torch.randn(4, 7, 8))[0][-1],
+                ids(4),
+            ),
             "an LSTM that has time first": lambda: (per_step_of_lstm(7, 2), ids(2, 7)),
             "no graph": lambda: (torch.randn(7, 2, 5), ids(2, 7)),
             "int32 ids": lambda: (per_step_of_lstm(7, 2), ids(2, 7).int()),
@@ -106,6 +110,7 @@ SPECS = (
                 torch.tensor([[0, 1, -100], [4, -100, -100]]),
             ),
         },
+        mended=lambda: (nn.LSTM(8, 6, batch_first=True)(torch.randn(4, 7, 8))[0][:, -1], ids(4)),
         silent={
             "batch first": lambda: (per_step_of_lstm(7, 2).permute(1, 2, 0), ids(2, 7)),
             "time first on both sides": lambda: (per_step_of_lstm(7, 2), ids(7, 2)),

@@ -82,6 +82,7 @@ SPECS = (
     Spec(
         "logits-missing-batch-dim",
         fires={
+            "an image without a batch": lambda: (scores(3, 8, 8), ids(8, 8, classes=3)),
             "squeeze() at one sample": lambda: (scores(1, 5).squeeze(), ids(1)),
             "squeeze() with label smoothing": lambda: (scores(1, 5).squeeze(), ids(1), {"label_smoothing": 0.1}),
             "an image": lambda: (scores(5, 4, 4), ids(1, 4, 4)),

@@ -68,6 +68,8 @@ SPECS = (
     Spec(
         "output-not-tensor",
         fires={
+            "a model that was not called": lambda: (nn.Linear(4, 5), ids(4)),
+            "values and indices": lambda: (scores(4, 5).max(1), ids(4)),
             "a dict": lambda: ({"aux": scores(2, 5, 8, 8), "out": scores(2, 5, 8, 8)}, ids(2, 8, 8)),
             "a tuple of scores and state": lambda: ((scores(4, 5), scores(1, 4, 8)), ids(4)),
             "an output object": lambda: (ModelOutput(None, scores(4, 5), (scores(4, 8),)), ids(4)),

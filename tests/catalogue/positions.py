@@ -34,6 +34,7 @@ SPECS = (
     Spec(
         "logits-not-pooled",
         fires={
+            "nodes of graphs": lambda: (scores(2003, 5), ids(40)),
             "a map": lambda: (per_pixel(4, 3, 7, 7), ids(4)),
             "a volume": lambda: (nn.Conv3d(1, 5, 1)(torch.randn(2, 1, 2, 3, 4)), ids(2)),
             "tokens": lambda: (per_token(4, 7), ids(4)),

@@ -10,6 +10,7 @@ SPECS = (
     Spec(
         "one-hot-target",
         fires={
+            "more columns than classes": lambda: (scores(16, 5), one_hot(16, classes=7)),
             "integers of the input's shape": lambda: (scores(4, 5), one_hot(4)),
             "floats, which native accepts": lambda: (scores(4, 5), one_hot(4).float()),
             "booleans": lambda: (nn.Linear(8, 5)(torch.randn(4, 8)), one_hot(4).bool()),
@@ -22,6 +23,7 @@ SPECS = (
             "per token, against rows of scores": lambda: (per_token(2, 7).view(-1, 5), one_hot(2, 7)),
             "classes last on both sides": lambda: (per_token(2, 7), one_hot(2, 7)),
         },
+        mended=lambda: (scores(16, 7), ids(16, classes=7)),
         silent={
             "class ids": lambda: (scores(4, 5), ids(4)),
             "class ids of two classes": lambda: (scores(6, 2), torch.tensor([0, 1, 0, 0, 1, 1])),

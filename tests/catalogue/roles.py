@@ -11,6 +11,7 @@ SPECS = (
     Spec(
         "binary-logits",
         fires={
+            "labels in a column": lambda: (scores(4), torch.tensor([[1.0], [0.0], [1.0], [1.0]])),
             "float labels, which native accepts": lambda: (scores(4), torch.tensor([1.0, 0.0, 1.0, 0.0])),
             "a squeezed output": lambda: (
                 nn.Linear(8, 1)(torch.randn(6, 8)).squeeze(1),

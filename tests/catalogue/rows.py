@@ -10,6 +10,7 @@ SPECS = (
     Spec(
         "contract-broken",
         fires={
+            "a loss": lambda: (scores(4, 5).mean(), ids(4)),
             "shapes that nothing explains": lambda: (scores(2, 3, 5, 6, 7), ids(11, 13)),
             "a 0-d input": lambda: (torch.tensor(0.5), torch.tensor(0)),
             "a complex target": lambda: (scores(4, 5), torch.zeros(4, dtype=torch.complex64)),

@@ -1,10 +1,15 @@
-"""SCE204 to SCE206, SCE215 and SCE216."""
+"""SCE204, SCE206, SCE215 and SCE216."""
 
 import numpy as np
 import torch
 from torch import nn
 
-from tests.catalogue.ingredients import colored, ids, one_hot, per_pixel, scores, soft
+from tests.catalogue.ingredients import (
+    ids,
+    one_hot,
+    per_pixel,
+    scores,
+)
 from tests.catalogue.spec import Spec
 
 
@@ -37,31 +42,6 @@ SPECS = (
             "one-hot": lambda: (scores(4, 5), one_hot(4)),
             "real numbers": lambda: (scores(4, 5), torch.randn(4, 1)),
             "the other batch size": lambda: (scores(4, 5), ids(3, 1)),
-        },
-    ),
-    Spec(
-        "color-mask-target",
-        fires={
-            "channels first": lambda: (per_pixel(2, 3, 4, 6), colored(2, 4, 6)),
-            "channels last": lambda: (per_pixel(2, 3, 4, 6), colored(2, 4, 6).movedim(1, -1).byte()),
-            "RGBA": lambda: (per_pixel(2, 3, 4, 6), torch.randint(200, 256, (2, 4, 6, 4))),
-            "scaled to [0, 1]": lambda: (per_pixel(2, 3, 4, 6), torch.rand(2, 3, 4, 6)),
-            "a palette of two shades per channel": lambda: (
-                per_pixel(2, 3, 4, 6),
-                torch.tensor([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]])[ids(2, 4, 6, classes=4)],
-            ),
-        },
-        silent={
-            "class ids": lambda: (per_pixel(2, 3, 4, 6), ids(2, 4, 6)),
-            "one-hot over three classes": lambda: (scores(2, 3, 4, 6), one_hot(2, 4, 6, classes=3)),
-            "soft targets over three classes": lambda: (scores(2, 3, 4, 6), soft(2, 3, 4, 6)),
-            "a mask with a channel": lambda: (per_pixel(2, 3, 4, 6), ids(2, 1, 4, 6)),
-            "gray values": lambda: (per_pixel(2, 3, 4, 6), 50 * ids(2, 4, 6)),
-            "a column of labels": lambda: (scores(4, 5), ids(4, 3)),
-        },
-        mended=lambda: (per_pixel(2, 3, 4, 6), ids(2, 4, 6)),
-        beside={
-            "a gray mask read as RGB": lambda: (per_pixel(2, 3, 4, 6), ids(2, 1, 4, 6).expand(2, 3, 4, 6)),
         },
     ),
     Spec(
