@@ -229,11 +229,12 @@ def scrambled_by(tensor: Tensor) -> tuple[int, ...] | None:
     name = "" if node is None else node.name()
     after, classes = tuple(tensor.shape), tensor.shape[1]
     if name == "ConvolutionBackward0" and len(after) == 2:
-        return before if before[1] == classes != before[-1] else None
+        # One pixel per sample, as a convolution of the whole map leaves it, has nothing to mix.
+        return before if before[1] == classes != before[-1] and after[0] != before[0] else None
     if name in VIEWS:  # a linear layer's own
         node = node.next_functions[0][0]
         name = "" if node is None else node.name()
-    exchanged = len(after) == len(before) and after != before and sorted(after) == sorted(before)
+    exchanged = len(after) == len(before) and after != before and sorted(after) == sorted(before) and 1 not in before
     return before if name in MATMULS and exchanged and before[-1] == classes != before[1] else None
 
 

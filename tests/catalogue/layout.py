@@ -22,6 +22,8 @@ SPECS = (
             "steps and classes exchanged by a view": lambda: (per_token(2, 7).view(2, 5, 7), ids(2, 7)),
         },
         silent={
+            "a convolution of the whole map": lambda: (nn.Conv2d(3, 5, 8)(torch.randn(4, 3, 8, 8)).view(-1, 5), ids(4)),
+            "one step per sample": lambda: (per_token(4, 1).view(4, 5, 1), ids(4, 1)),
             "moved, then flattened": lambda: (convolved().movedim(1, -1).reshape(-1, 5), ids(128)),
             "steps and classes transposed": lambda: (per_token(2, 7).transpose(1, 2), ids(2, 7)),
             "rows of tokens": lambda: (per_token(2, 7).view(-1, 5), ids(14)),
