@@ -26,6 +26,7 @@ every_mode = pytest.mark.parametrize("mode", ["strict", "default", "warn"])
 class TestExceptionsThatOnlyPassThrough:
     @every_mode
     @pytest.mark.parametrize("reentrant", [True, False])
+    @pytest.mark.filterwarnings("ignore:`torch.cpu.amp.autocast:FutureWarning")  # torch 2.4's own checkpointing
     def test_checkpointing_around_the_loss(self, mode, reentrant):
         layer, criterion = nn.Linear(5, 3), SafeCrossEntropyLoss(mode=mode)
         input = torch.randn(4, 5, requires_grad=True)

@@ -235,8 +235,8 @@ def logits_missing_batch_dim(call: Call) -> Match | None:
     Why it is wrong
         squeeze() without a dimension removes the batch when it holds one sample; a leftover [0] takes one sample of it.
     Example
-        >>> input = torch.randn(1, 10).squeeze()
-        >>> target = torch.tensor([3])
+        >>> input = torch.randn(1, 5, 8, 8).squeeze()
+        >>> target = torch.zeros(1, 8, 8, dtype=torch.int64)
     Fix
         Name the dimension: squeeze(1), never squeeze(); and index no batch with [0].
 
