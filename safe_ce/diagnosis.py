@@ -27,13 +27,9 @@ FAULTS = 64
 
 
 def findings_of(call: Call, ignore: Iterable[str] = ()) -> tuple[Finding, ...]:
-    """Every cause that fits a call, best first, but for those that are ignored by name or code."""
+    """Every cause that fits a call, best first, but for those whose names are ignored."""
     ignored = frozenset(ignore)
-    asked = [
-        cause
-        for cause in CATALOGUE
-        if not ignored & {cause.name, cause.code} and (call.stage == "call" or cause.construction)
-    ]
+    asked = [cause for cause in CATALOGUE if cause.name not in ignored and (call.stage == "call" or cause.construction)]
     ranked = []
     with probe.hidden():
         for cause in asked:

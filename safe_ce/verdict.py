@@ -14,6 +14,7 @@ from safe_ce.causes import BY_NAME
 from safe_ce.contract import broken_clause
 from safe_ce.diagnosis import log_fault
 from safe_ce.findings import Finding, SafeCrossEntropyError, SafeCrossEntropyWarning, Severity
+from safe_ce.repair import is_accepted
 from safe_ce.report import render
 
 if TYPE_CHECKING:
@@ -90,11 +91,11 @@ def of_raised(
     """
     call = _call(memory, arguments, values=True, rejected=True)
     try:
-        refused = broken_clause(call) is not None or not labels_in_range(call)
+        accepted = is_accepted(call)
     except Exception as fault:
         log_fault(fault)
         return
-    if not refused:
+    if accepted:
         return
     findings = diagnosis.findings_of(call, ignore)
     if not findings:

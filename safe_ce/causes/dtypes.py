@@ -15,6 +15,8 @@ from safe_ce.repair import attempt
 
 if TYPE_CHECKING:
     from safe_ce.call import Call
+    from safe_ce.findings import Confidence
+    from safe_ce.repair import Repair
 
 
 def _not_finite(target: Tensor) -> int:
@@ -53,14 +55,7 @@ def float_index_target(call: Call) -> Match | None:
     if repaired is None:
         return None
     if labels is None:
-        return Match(
-            LIKELY,
-            f"the class ids are {dtype_name(call.target)}; native wants int64",
-            ("a target of this shape must hold class ids",),
-            "cast the target where it is read: target.long()",
-            fix=repaired.fix,
-            odds=0.6,
-        )
+        return _cast(call, repaired, LIKELY, ("a target of this shape must hold class ids",), odds=0.6)
     if odd:
         return Match(
             LIKELY,
@@ -70,13 +65,19 @@ def float_index_target(call: Call) -> Match | None:
             odds=0.8,
         )
     low, high = labels.bounds
+    evidence = (f"every value looked at is a whole number, from {low:g} to {high:g}",)
+    return _cast(call, repaired, CERTAIN if repaired.labels_fit else POSSIBLE, evidence, odds=0.8)
+
+
+def _cast(call: Call, repaired: Repair, confidence: Confidence, evidence: tuple[str, ...], *, odds: float) -> Match:
+    """The match for class ids that a cast to int64 mends."""
     return Match(
-        CERTAIN if repaired.labels_fit else POSSIBLE,
+        confidence,
         f"the class ids are {dtype_name(call.target)}; native wants int64",
-        (f"every value looked at is a whole number, from {low:g} to {high:g}",),
+        evidence,
         "cast the target where it is read: target.long()",
         fix=repaired.fix,
-        odds=0.8,
+        odds=odds,
     )
 
 
@@ -110,14 +111,9 @@ def wrong_int_target(call: Call) -> Match | None:
     if repaired is None:
         return None
     rank = contract.index_target_shape(call.shape) == call.target_shape
-    return Match(
-        CERTAIN if repaired.labels_fit is not False and rank else POSSIBLE,
-        f"the class ids are {dtype_name(call.target)}; native wants int64",
-        ("the shapes fit; only the dtype of the target does not",) if rank else (),
-        "cast the target where it is read: target.long()",
-        fix=repaired.fix,
-        odds=0.85,
-    )
+    evidence = ("the shapes fit; only the dtype of the target does not",) if rank else ()
+    confidence = CERTAIN if repaired.labels_fit is not False and rank else POSSIBLE
+    return _cast(call, repaired, confidence, evidence, odds=0.85)
 
 
 @cause("SCE214", "regression-target", ERROR)

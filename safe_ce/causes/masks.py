@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from safe_ce.call import Call
 
 
+MOSTLY = 0.3
+"""The share of whole values of an interpolated mask: all pixels but those near a boundary."""
+
+
 @cause("SCE205", "color-mask-target", ERROR)
 def color_mask_target(call: Call) -> Match | None:
     """The mask is still a colour image.
@@ -127,17 +131,13 @@ def mask_not_class_ids(call: Call) -> Match | None:
     )
 
 
-def _is_image(call: Call) -> bool:
-    return len(call.target_shape) > 2
-
-
 def _scaled_mask(call: Call) -> Match | None:
     """The match for a floating-point mask that was divided by 255, or interpolated."""
     labels = call.labels
     if labels is None or not call.rejected or not call.target.is_floating_point() or not has_id_shape(call):
         return None
     fractions = fractions_of(call)
-    if not fractions or not _is_image(call):
+    if not fractions or len(call.target_shape) < 3:
         return None
     levels = tuple(value * 255 for value in labels.distinct)
     if labels.bounds[0] >= 0 and labels.bounds[1] <= 1 and all(abs(level - round(level)) < 1e-2 for level in levels):
@@ -161,7 +161,3 @@ def _scaled_mask(call: Call) -> Match | None:
         "resize masks with nearest-neighbour interpolation",
         odds=0.8,
     )
-
-
-MOSTLY = 0.3
-"""The share of whole values of an interpolated mask: all pixels but those near a boundary."""
