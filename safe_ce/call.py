@@ -24,6 +24,23 @@ COUNTED = 2**22
 
 
 @dataclass(frozen=True, eq=False)
+class Sent:
+    """What an accelerator sent of a call's values; None for what it did not.
+
+    Attributes:
+        labels: What the class ids show, all of them.
+        scores: A sample of the logits' rows, (rows, classes).
+        target_rows: A sample of the class probabilities' rows, (rows, classes).
+        weight: The class weights.
+    """
+
+    labels: Labels | None
+    scores: Tensor | None
+    target_rows: Tensor | None
+    weight: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
 class Call:
     """One attempted loss call, or one attempted construction of the loss.
 
@@ -38,6 +55,8 @@ class Call:
         rejected: Whether native refuses the call.
         stage: Whether the loss is called or constructed.
         values: Whether values may be read; on an accelerator that is to wait for the device.
+        sent: What is known of the values instead; then `input` and `target` have the call's shapes and dtypes alone.
+        number: Which call of its loss it is, from 1.
     """
 
     input: Any
@@ -50,6 +69,8 @@ class Call:
     rejected: bool = False
     stage: Literal["call", "construction"] = "call"
     values: bool = True
+    sent: Sent | None = None
+    number: int | None = None
 
     @cached_property
     def tensors(self) -> bool:
@@ -98,6 +119,8 @@ class Call:
     @cached_property
     def labels(self) -> Labels | None:
         """What the values of a non-empty, readable, real target show."""
+        if self.sent is not None:
+            return self.sent.labels
         if not self.is_readable(self.target) or not self.target.numel() or self.target.is_complex():
             return None
         return Labels(self.target, self.ignored)
@@ -111,6 +134,9 @@ class Call:
         return self._rows("target", dim)
 
     def _rows(self, name: str, dim: int) -> Tensor | None:
+        if self.sent is not None:
+            sent = {"input": self.sent.scores, "target": self.sent.target_rows}
+            return sent[name] if dim == self.class_dim else None
         if (name, dim) not in self._samples:
             tensor = getattr(self, name)
             self._samples[name, dim] = _sample(tensor, dim) if self.is_readable(tensor) else None
@@ -118,7 +144,8 @@ class Call:
 
     def is_readable(self, tensor: Any) -> bool:
         """Whether a tensor's values may be read here."""
-        return self.values and probe.is_readable(tensor)
+        sent = self.sent is not None and tensor is self.sent.weight
+        return (self.values or sent) and probe.is_readable(tensor)
 
     @cached_property
     def _samples(self) -> dict[tuple[str, int], Tensor | None]:
@@ -145,6 +172,26 @@ class Labels:
         self._target = target
         self._ignored = ignored
         self._bad: dict[int, Bad] = {}
+
+    @classmethod
+    def summarised(cls, sample: Tensor, ignored: int | None, classes: int, summary: tuple[int, ...], total: int) -> Labels:
+        """Labels of which a sample is at hand and the rest is told.
+
+        Args:
+            sample: Some of them.
+            ignored: The `ignore_index`.
+            classes: How many classes there are.
+            summary: The bounds of all labels and of those that count, how many count, and how many are bad.
+            total: How many there are.
+        """
+        low, high, lowest, highest, counted, wrong = summary
+        labels = cls(sample, ignored)
+        labels.__dict__["bounds"] = (low, high)
+        labels.__dict__["kept"] = (lowest, highest) if counted else None
+        told = {lowest, highest, *map(int, labels.distinct)} if wrong else set()
+        shown = sorted(value for value in told if not 0 <= value < classes and value != ignored)
+        labels._bad[classes] = Bad(wrong, total, tuple(shown), ())
+        return labels
 
     @cached_property
     def bounds(self) -> tuple[float, float]:

@@ -62,6 +62,7 @@ class Finding:
         title: The mistake in general words, the same at every step of a run.
         remedy: The catalogue's advice in general words, the same at every step of a run.
         operands: The call's arguments as the report shows them.
+        call: Which call of its loss it is about, from 1; None for a constructor's, and from `safe_ce.diagnose`.
 
     ``str(finding)`` is the full report.
     """
@@ -78,6 +79,7 @@ class Finding:
     title: str = ""
     remedy: str = ""
     operands: tuple[Operand, ...] = ()
+    call: int | None = None
 
     def __str__(self) -> str:
         from safe_ce.report import render

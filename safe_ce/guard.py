@@ -1,119 +1,297 @@
-"""The path of every call: contract, provenance and probe, then native, and the mode's verdict.
+"""The path of every call: what was sound before passes on to native, the rest is looked at first.
 
-A sound call passes through `guarded` and nothing else. Whatever builds a message lives in `safe_ce.verdict`,
-which is imported the first time that something is wrong.
+Whatever builds a message lives in `safe_ce.verdict`, which is imported the first time that something is wrong.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 import torch
+from torch import Tensor
 
-from safe_ce import contract, probe, provenance
+from safe_ce import contract, deferred, probe, provenance
+from safe_ce.schedule import Schedule, is_scheduled
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Callable
 
+    from safe_ce.deferred import Evidence
     from safe_ce.findings import Finding, OnFinding
     from safe_ce.modes import Mode
+    from safe_ce.provenance import Activation
+    from safe_ce.schedule import Probe
 
 EARLIER = 4
-SIGNATURES = 64
+SHAPES = 128
+
+_is_tracing = torch._C._is_tracing
+_function_modes = torch._C._len_torch_function_stack
+_dispatch_modes = torch._C._len_torch_dispatch_stack
 
 Arguments = tuple[Any, Any, Any, Any, Any, Any]
 """input, target, weight, ignore_index, reduction and label_smoothing."""
 
 
-@dataclass(slots=True)
-class Memory:
-    """What a loss remembers of its calls: shapes, counts and findings. Never a tensor.
+class Owner(Protocol):
+    """What a call is guarded for: a loss, or one call of the function."""
+
+    @property
+    def probe(self) -> Probe | None: ...
+    @property
+    def ignore(self) -> tuple[str, ...]: ...
+    @property
+    def on_finding(self) -> OnFinding: ...
+
+
+class Settings(NamedTuple):
+    """How a call is guarded: the mode in force, what its owner says, and whether compiled code makes the call."""
+
+    mode: Mode
+    probe: Probe
+    ignore: tuple[str, ...]
+    on_finding: OnFinding
+    compiled: bool = False
+
+
+class Signature(NamedTuple):
+    """What sound calls with logits of one shape may still differ in.
 
     Attributes:
-        earlier: The shapes of input and target in the last sound calls; replaced and never changed, so that
-            threads that share a loss may read it.
-        looks: How many calls of each signature there were.
-        announced: The findings that were warned about, by cause.
-        streaks: Of the causes that need patience: the looks in a row that found them.
+        target: The target's shape.
+        dtype: The logits' dtype.
+        target_dtype: The target's dtype.
+        device: Where the logits are.
+        recorded: Whether a graph is recorded.
+        node: The class of the logits' autograd node, where that alone tells that no activation made them.
     """
 
-    earlier: tuple[tuple[torch.Size, torch.Size], ...] = ()
-    looks: dict[object, int] = field(default_factory=dict)
+    target: torch.Size
+    dtype: torch.dtype
+    target_dtype: torch.dtype
+    device: torch.device
+    recorded: bool
+    node: type
+
+
+@dataclass(slots=True, eq=False)
+class Memory:
+    """What a loss remembers of its calls: shapes, counts and findings. Never a tensor of the user's.
+
+    Attributes:
+        schedule: The number of calls, and of the next one whose values are looked at.
+        sound: The signatures of sound calls, by the shape of the logits.
+        latest: The shape of the logits in the last sound call.
+        announced: The findings that were warned about, by cause.
+        streaks: Of the causes that need patience: the looks in a row that found them.
+        reads_losses: Whether a loss on the CPU is looked at.
+        odd_losses: How many of them were NaN.
+        under_way: What an accelerator has yet to deliver, oldest first.
+    """
+
+    schedule: Schedule = field(default_factory=Schedule)
+    sound: dict[torch.Size, Signature] = field(default_factory=dict)
+    latest: torch.Size | None = None
     announced: dict[str, Finding] = field(default_factory=dict)
     streaks: dict[str, int] = field(default_factory=dict)
+    reads_losses: bool = True
+    odd_losses: int = 0
+    under_way: deque[Evidence] = field(default_factory=deque)
 
-    def is_due(self, signature: object) -> bool:
-        """Count a call, and say whether its values are looked at."""
-        if len(self.looks) >= SIGNATURES and signature not in self.looks:
-            self.looks.clear()
-        calls = self.looks[signature] = self.looks.get(signature, 0) + 1
-        return probe.is_scheduled(calls)
+    @property
+    def earlier(self) -> tuple[tuple[torch.Size, torch.Size], ...]:
+        """The shapes of input and target in a few of the sound calls, the last one last."""
+        seen = {shape: signature.target for shape, signature in tuple(self.sound.items())[-EARLIER:]}
+        latest = self.latest
+        if latest is not None and latest in self.sound:
+            seen.pop(latest, None)
+            seen[latest] = self.sound[latest].target
+        return tuple(seen.items())[-EARLIER:]
 
 
-def guarded(memory: Memory, mode: Mode, ignore: tuple[str, ...], on_finding: OnFinding, arguments: Arguments) -> Tensor:
-    """Native's loss of a call, or what the mode does about its mistake."""
-    input, target = arguments[:2]
+LOSSES: WeakValueDictionary[int, Any] = WeakValueDictionary()
+"""Every loss there is, by its id: compiled code knows no more of the one that it calls."""
+
+
+def guarded(
+    native: Callable[..., Tensor],
+    memory: Memory,
+    mode: Mode,
+    owner: Owner,
+    input: Any,
+    target: Any,
+    weight: Any,
+    ignore_index: Any,
+    reduction: Any,
+    label_smoothing: Any,
+) -> Tensor:
+    """Native's loss of a call, or what the mode does about its mistake.
+
+    A call of a signature that was sound before, on a CPU, between two looks, costs the comparisons below and one
+    reading of the loss. benchmarks/ measures them: nothing is added here without.
+    """
+    usual = False
     # A tracer records what it is asked, and must not be asked for shapes.
-    plain_input = None if torch._C._is_tracing() else probe.as_plain(input)
-    plain_target = None if plain_input is None else probe.as_plain(target)
-    if plain_input is not None and plain_target is not None:
-        seen = (plain_input, plain_target, *arguments[2:])
-        if _is_broken(seen):
-            if mode != "warn":
-                _verdict().of_broken(memory, ignore, on_finding, seen)
-        elif _is_suspicious(memory, mode, ignore, on_finding, seen):
-            _verdict().of_suspicious(memory, mode, ignore, on_finding, seen)
+    if type(input) is Tensor and type(target) is Tensor and mode != "strict" and not _is_tracing():
+        try:
+            shape = input.shape
+            signature = memory.sound.get(shape)
+            if signature is not None:
+                target_shape, dtype, target_dtype, _, _, node = signature
+                schedule = memory.schedule
+                calls = schedule.calls + 1
+                if (
+                    calls < schedule.due
+                    and target.shape == target_shape
+                    and type(input.grad_fn) is node
+                    and input.is_cpu
+                    and input.dtype is dtype
+                    and target.dtype is target_dtype
+                ):
+                    usual = True
+                    schedule.calls = calls
+                    memory.latest = shape
+        except RuntimeError:  # nested tensors of the strided kind have no shape
+            pass
+    met = None
+    if not usual:
+        arguments = (input, target, weight, ignore_index, reduction, label_smoothing)
+        met = _look_first(memory, settings(mode, owner), arguments)
     try:
-        loss = contract.native(*arguments)
+        loss = native(
+            input,
+            target,
+            weight=weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+        )
     except Exception as error:
-        _verdict().of_raised(memory, mode, ignore, on_finding, arguments, error)
+        arguments = (input, target, weight, ignore_index, reduction, label_smoothing)
+        _verdict().of_raised(memory, settings(mode, owner), arguments, error)
         raise
-    if plain_input is not None and plain_target is not None and not plain_input.is_nested:
-        memory.earlier = (*memory.earlier[1 - EARLIER :], (plain_input.shape, plain_target.shape))
+    if met is not None:
+        _remember(memory, *met)
+    # A NaN tells at once of NaN logits and of a batch that is ignored whole; an item of a CPU tensor costs less than
+    # any look at the logits. Modes of the user's see no reading.
+    if (
+        memory.reads_losses
+        and type(loss) is Tensor
+        and not loss.ndim
+        and (usual or loss.is_cpu)
+        and not _function_modes()
+        and not _dispatch_modes()
+    ):
+        try:
+            value = loss.item()
+        except RuntimeError:  # under vmap
+            return loss
+        if value != value:
+            _look_after(memory, mode, owner, (input, target, weight, ignore_index, reduction, label_smoothing))
     return loss
 
 
-def _is_broken(seen: Arguments) -> bool:
-    try:
-        return contract.is_broken(seen[0], seen[1], seen[3])
-    except RuntimeError:  # nested tensors of the strided kind have no shape
-        return False
+def look(memory: Memory, mode: Mode, owner: Owner, arguments: Arguments) -> None:
+    """Look at a call that compiled code is about to make."""
+    met = _look_first(memory, settings(mode, owner)._replace(compiled=True), arguments)
+    if met is not None:
+        _remember(memory, *met)
 
 
-def _is_suspicious(memory: Memory, mode: Mode, ignore: tuple[str, ...], on_finding: OnFinding, seen: Arguments) -> bool:
-    input = seen[0]
-    if input.grad_fn is not None:
-        found = provenance.activation(input)
-        if found is not None and found.cause not in ignore:
-            known = memory.announced.get(found.cause)
-            if known is None:
-                return True
-            if on_finding is not None:
-                _verdict().tell(on_finding, (known,), mode)
+def settings(mode: Mode, owner: Owner) -> Settings:
+    """How a call is guarded for its owner in a mode."""
+    return Settings(mode, owner.probe or ("every" if mode == "strict" else "scheduled"), owner.ignore, owner.on_finding)
+
+
+def _look_first(memory: Memory, settings: Settings, arguments: Arguments) -> tuple[torch.Size, Signature] | None:
+    """Look at a call before native does. Returns its signature, to be remembered if native accepts it."""
+    memory.reads_losses = settings.probe != "never"
+    input = None if _is_tracing() else probe.as_plain(arguments[0])
+    target = None if input is None else probe.as_plain(arguments[1])
+    if input is None or target is None or input.is_nested or target.is_nested:
+        memory.schedule.calls += 1
+        return None
+    if memory.under_way:
+        _verdict().of_arrived(memory, settings)
+    seen = (input, target, *arguments[2:])
+    if contract.is_broken(input, target, arguments[3]):
+        memory.schedule.calls += 1
+        if settings.mode != "warn":
+            _verdict().of_broken(memory, settings, seen)
+        return None
     try:
-        return _values_are_odd(memory, mode, seen)
+        activation, signature = _from_the_graph(input, target)
+        due = _is_due(memory, settings, input.shape, signature)
+        known = None if activation is None else memory.announced.get(activation.cause)
+        news = activation is not None and known is None and activation.cause not in settings.ignore
+        suspicious = news or _values_are_odd(memory, settings, seen, due=due)
     except Exception as fault:
         _verdict().log_fault(fault)
-        return False
+        return None
+    if suspicious:
+        _verdict().of_suspicious(memory, settings, seen)
+    elif known is not None and settings.on_finding is not None:
+        _verdict().tell(settings, (known,))
+    return input.shape, signature
 
 
-def _values_are_odd(memory: Memory, mode: Mode, seen: Arguments) -> bool:
+def _from_the_graph(input: Tensor, target: Tensor) -> tuple[Activation | None, Signature]:
+    node = input.grad_fn
+    activation = None if node is None else provenance.activation(input)
+    at_a_glance = activation is None and not provenance.is_passing(node)
+    kind = (input.dtype, target.dtype, input.device, input.requires_grad)
+    return activation, Signature(target.shape, *kind, type(node) if at_a_glance else _NoNode)
+
+
+class _NoNode:
+    """No autograd node is of this class: the graph of such a call is walked each time."""
+
+
+def _is_due(memory: Memory, settings: Settings, shape: torch.Size, signature: Signature) -> bool:
+    """Count a call, and say whether its values are looked at."""
+    known = memory.sound.get(shape)
+    if known is None or known[:5] != signature[:5]:
+        memory.schedule.meet((len(shape), len(signature.target), *signature[1:5]))
+    return memory.schedule.count(settings.probe)
+
+
+def _values_are_odd(memory: Memory, settings: Settings, seen: Arguments, *, due: bool) -> bool:
     input, target, weight, ignore_index, _, label_smoothing = seen
-    strict = mode == "strict"
-    if not strict:
-        signature = (input.shape, target.shape, input.dtype, target.dtype, input.requires_grad)
-        if not memory.is_due(signature):
-            return False
-    if provenance.scrambled_by(input) is not None:
+    if due and provenance.scrambled_by(input) is not None:
         return True
-    if not strict and input.device.type != "cpu":
-        return False  # to read a value there is to wait for the device
-    if not probe.is_readable(input) or not probe.is_readable(target):
+    strict = settings.mode == "strict"
+    at_once = strict or input.device.type in deferred.AT_ONCE
+    labels_alone = at_once and not due
+    if settings.probe == "never" or (labels_alone and not settings.compiled):
+        return False  # on a CPU native itself tells of bad labels, but for compiled code
+    if not all(probe.is_readable(tensor) for tensor in (input, target, weight) if tensor is not None):
         return False
-    if weight is not None and not probe.is_readable(weight):
-        return False
-    return probe.deserves_a_closer_look(input, target, weight, ignore_index, label_smoothing, strict)
+    if labels_alone:
+        return not probe.labels_fit(input, target, ignore_index)
+    if at_once:
+        return probe.deserves_a_closer_look(input, target, weight, ignore_index, label_smoothing, strict)
+    deferred.send(memory, settings, seen, due=due)
+    return False
+
+
+def _look_after(memory: Memory, mode: Mode, owner: Owner, arguments: Arguments) -> None:
+    """Look at a call whose loss is NaN. The first ones are diagnosed, then ever fewer."""
+    memory.odd_losses += 1
+    if not is_scheduled(memory.odd_losses):
+        return
+    seen = (probe.as_plain(arguments[0]), probe.as_plain(arguments[1]), *arguments[2:])
+    if all(tensor is None or probe.is_readable(tensor) for tensor in seen[:3]):
+        _verdict().of_suspicious(memory, settings(mode, owner), seen)
+
+
+def _remember(memory: Memory, shape: torch.Size, signature: Signature) -> None:
+    if len(memory.sound) >= SHAPES and shape not in memory.sound:
+        memory.sound.clear()
+    memory.sound[shape] = signature
+    memory.latest = shape
 
 
 def _verdict() -> Any:

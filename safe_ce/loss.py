@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from safe_ce import contract, guard, modes
+from safe_ce import contract, guard, modes, schedule
 from safe_ce.findings import SafeCrossEntropyError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from safe_ce.findings import Finding, OnFinding
     from safe_ce.modes import Mode
+    from safe_ce.schedule import Probe
 
 
 class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
@@ -35,6 +36,8 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         label_smoothing: From 0 to under 1.
         mode: ``"strict"``, ``"default"``, ``"warn"`` or ``"off"`` for this loss; None takes the mode in force
             (see `safe_ce.mode`).
+        probe: On which calls values are looked at: ``"every"``, ``"scheduled"`` (the first calls of a kind, then ever
+            more rarely) or ``"never"``; None is ``"every"`` in strict mode and ``"scheduled"`` in the others.
         ignore: Names or codes of causes that are not to be reported.
         on_finding: Called with every `Finding`, for metrics and logs.
 
@@ -46,7 +49,7 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         SafeCrossEntropyError: The call, or one of these arguments, is broken; in strict mode also for findings of
             severity warning. It is a ValueError, IndexError, TypeError, NotImplementedError and RuntimeError, the
             classes that native raises.
-        ValueError: ``mode`` is not a mode, or ``ignore`` names a cause that there is not.
+        ValueError: ``mode`` is not a mode, ``probe`` none of its values, or ``ignore`` names a cause that there is not.
         TypeError: ``ignore`` is a string, or ``on_finding`` is not callable.
 
     Example:
@@ -61,12 +64,16 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
     # annotations at run time and knows none of these types, so it sees none.
     if TYPE_CHECKING:
         mode: Mode | None
+        probe: Probe | None
         ignore: tuple[str, ...]
         on_finding: OnFinding
+        _memory: guard.Memory | None
     else:
         mode = None
+        probe = None
         ignore = ()
         on_finding = None
+        _memory = None
 
     def __init__(
         self,
@@ -78,10 +85,12 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         label_smoothing: float = 0.0,
         *,
         mode: Mode | None = None,
+        probe: Probe | None = None,
         ignore: Iterable[str] = (),
         on_finding: OnFinding = None,
     ) -> None:
         own = None if mode is None else modes.checked(mode)
+        own_probe = None if probe is None else schedule.checked(probe)
         ignored = _checked_causes(ignore)
         in_force = modes.in_force(own)
         # The deprecated arguments override `reduction`, whatever it is.
@@ -95,7 +104,8 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
             failure = error
         try:
             if in_force != "off":
-                _check_construction(in_force, ignored, on_finding, weight, size_average, options, failure)
+                settings = guard.Settings(in_force, "never", ignored, on_finding)
+                _check_construction(settings, weight, size_average, options, failure)
             if failure is not None:
                 raise failure
         except SafeCrossEntropyError as error:
@@ -104,52 +114,99 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
             del failure  # its traceback holds this frame, and so the arguments
         if own is not None:
             self.mode = own
+        if own_probe is not None:
+            self.probe = own_probe
         if ignored:
             self.ignore = ignored
         if on_finding is not None:
             self.on_finding = on_finding
+        guard.LOSSES[id(self)] = self
 
     @override
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        if torch.jit.is_scripting():  # type: ignore[attr-defined]
-            return F.cross_entropy(
+        if _is_traced():
+            return self._traced(input, target)
+        try:
+            weight = self._buffers["weight"]  # where it is found without a search
+        except KeyError:
+            weight = self.weight
+        native = F.cross_entropy
+        if native is cross_entropy:
+            native = contract.original
+        mode = modes.in_force(self.mode)
+        if mode == "off":
+            return native(
                 input,
                 target,
-                weight=self.weight,
+                weight=weight,
                 ignore_index=self.ignore_index,
                 reduction=self.reduction,
                 label_smoothing=self.label_smoothing,
             )
-        return self._guarded(input, target)
-
-    @torch.jit.unused
-    def _guarded(self, input: Tensor, target: Tensor) -> Tensor:
-        options = (self.weight, self.ignore_index, self.reduction, self.label_smoothing)
-        if torch.compiler.is_compiling():
-            return contract.native(input, target, *options)
-        mode = modes.in_force(self.mode)
-        if mode == "off":
-            return contract.native(input, target, *options)
-        memory = self.__dict__.get("_memory")
-        if memory is None:
-            memory = self.__dict__["_memory"] = guard.Memory()
         try:
-            return guard.guarded(memory, mode, self.ignore, self.on_finding, (input, target, *options))
+            return guard.guarded(
+                native,
+                self._memory or self._begin(),
+                mode,
+                self,
+                input,
+                target,
+                weight,
+                self.ignore_index,
+                self.reduction,
+                self.label_smoothing,
+            )
         except SafeCrossEntropyError as error:
             # The guard's own frames say nothing to the reader of a traceback.
             raise error.with_traceback(None) from None
+
+    # TorchScript compiles the source of what a function wraps: here native's.
+    forward.__wrapped__ = nn.CrossEntropyLoss.forward  # type: ignore[attr-defined]
+
+    def _begin(self) -> guard.Memory:
+        memory = self.__dict__["_memory"] = guard.Memory()
+        return memory
+
+    def _traced(self, input: Tensor, target: Tensor) -> Tensor:
+        from safe_ce import compiled
+
+        options = (self.weight, self.ignore_index, self.reduction, self.label_smoothing)
+        compiled.look(self, input, target, *options)
+        return contract.native(input, target, *options)
+
+    def flush(self) -> None:
+        """Wait for what is under way of earlier calls' values on an accelerator, and raise or warn for it.
+
+        On an accelerator the guard never waits by itself: what it finds in the values of a call is said by a later
+        one. Call this after the last step. On the CPU nothing is ever under way.
+
+        Raises:
+            SafeCrossEntropyError: As a call would.
+
+        Example:
+            >>> from safe_ce import SafeCrossEntropyLoss
+            >>> criterion = SafeCrossEntropyLoss()
+            >>> criterion.flush()
+        """
+        if self._memory is not None:
+            _flush(self._memory, self.mode, self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # A callback belongs to its owner, a logger say, which a copy of the loss must not copy.
         memo[id(self.on_finding)] = self.on_finding
         twin = self.__class__.__new__(self.__class__)
         memo[id(self)] = twin
-        twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))  # type: ignore[no-untyped-call]
+        twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
         # What it remembers of its calls belongs to this run, not to a checkpoint or a copy.
         return {name: value for name, value in self.__dict__.items() if name != "_memory"}
+
+    @override
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        guard.LOSSES[id(self)] = self
 
 
 def cross_entropy(
@@ -163,6 +220,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     *,
     mode: Mode | None = None,
+    probe: Probe | None = None,
     ignore: Iterable[str] = (),
     on_finding: OnFinding = None,
 ) -> Tensor:
@@ -178,6 +236,7 @@ def cross_entropy(
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         label_smoothing: From 0 to under 1.
         mode: As in `SafeCrossEntropyLoss`.
+        probe: As in `SafeCrossEntropyLoss`.
         ignore: As in `SafeCrossEntropyLoss`.
         on_finding: As in `SafeCrossEntropyLoss`.
 
@@ -193,17 +252,45 @@ def cross_entropy(
     """
     if size_average is not None or reduce is not None:
         reduction = nn._reduction.legacy_get_string(size_average, reduce)
-    options = (weight, ignore_index, reduction, label_smoothing)
-    if torch.compiler.is_compiling():
-        return contract.native(input, target, *options)
+    owner = _NOBODY if mode is None and probe is None and not ignore and on_finding is None else None
+    if owner is None:
+        owner = _Caller(mode, None if probe is None else schedule.checked(probe), _checked_causes(ignore), on_finding)
+    if _is_traced():
+        from safe_ce import compiled
+
+        compiled.look(owner, input, target, weight, ignore_index, reduction, label_smoothing)
+        return contract.native(input, target, weight, ignore_index, reduction, label_smoothing)
     in_force = modes.in_force(None if mode is None else modes.checked(mode))
     if in_force == "off":
-        return contract.native(input, target, *options)
-    ignored = _checked_causes(ignore) if ignore else ()
+        return contract.native(input, target, weight, ignore_index, reduction, label_smoothing)
     try:
-        return guard.guarded(_MEMORY, in_force, ignored, on_finding, (input, target, *options))
+        return guard.guarded(
+            contract.original,
+            _MEMORY,
+            in_force,
+            owner,
+            input,
+            target,
+            weight,
+            ignore_index,
+            reduction,
+            label_smoothing,
+        )
     except SafeCrossEntropyError as error:
         raise error.with_traceback(None) from None
+
+
+def flush() -> None:
+    """Wait for what is under way of the values that `safe_ce.cross_entropy` was given on an accelerator.
+
+    Raises:
+        SafeCrossEntropyError: As a call would (see `SafeCrossEntropyLoss.flush`, which does this for one loss).
+
+    Example:
+        >>> import safe_ce
+        >>> safe_ce.flush()
+    """
+    _flush(_MEMORY, None, _NOBODY)
 
 
 def diagnose(
@@ -246,8 +333,30 @@ def diagnose(
     return findings_of(replace(call, rejected=not is_accepted(call)))
 
 
+class _Caller(NamedTuple):
+    """How one caller of `cross_entropy` wants it guarded."""
+
+    mode: Mode | None = None
+    probe: Probe | None = None
+    ignore: tuple[str, ...] = ()
+    on_finding: OnFinding = None
+
+
+_NOBODY = _Caller()
 _MEMORY = guard.Memory()
 """What `cross_entropy` remembers, of all its callers together."""
+
+_is_traced = torch.compiler.is_dynamo_compiling
+
+
+def _flush(memory: guard.Memory, mode: Mode | None, owner: guard.Owner) -> None:
+    if memory.under_way:
+        from safe_ce import verdict
+
+        try:
+            verdict.flush(memory, guard.settings(modes.in_force(mode), owner))
+        except SafeCrossEntropyError as error:
+            raise error.with_traceback(None) from None
 
 
 def _checked_causes(names: Iterable[str]) -> tuple[str, ...]:
@@ -268,9 +377,7 @@ def _checked_causes(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _check_construction(
-    mode: Mode,
-    ignored: tuple[str, ...],
-    on_finding: OnFinding,
+    settings: guard.Settings,
     weight: Any,
     size_average: Any,
     options: tuple[Any, Any, Any],
@@ -297,4 +404,4 @@ def _check_construction(
         label_smoothing=label_smoothing,
         stage="construction",
     )
-    verdict.of_construction(mode, ignored, on_finding, record, error)
+    verdict.of_construction(settings, record, error)

@@ -15,25 +15,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PIECE = 2**20
 """Elements read at once."""
 
 SAMPLE = 2**16
-"""Elements read of a tensor of which a sample is enough."""
+"""Elements that a diagnosis reads of a tensor of which a sample is enough."""
 
-FIRST_LOOKS = 10
-LOOK_EVERY = 100
-
-
-def is_scheduled(calls: int) -> bool:
-    """Whether values are looked at on the ``calls``-th call (from 1) of a signature, outside strict mode.
-
-    The first calls of each signature and then one in a hundred, the schedule of PyTorch's own DDP logging.
-    """
-    return calls <= FIRST_LOOKS or calls % LOOK_EVERY == 0
-
+GLANCE = 2**12
+"""Elements that a look reads of the logits; two rows at least, however long they are."""
 
 def as_plain(value: object) -> Tensor | None:
     """An ordinary tensor, or what is behind a subclass that only adds methods; None for anything else.
@@ -151,11 +142,17 @@ def extremes(tensor: Tensor) -> tuple[float, float]:
     """The smallest and the largest value of a non-empty real tensor; NaN where there is one."""
     low, high = math.inf, -math.inf
     for piece in pieces(tensor):
-        smallest, largest = (bound.item() for bound in torch.aminmax(piece))
+        smallest, largest = bounds(piece)
         if math.isnan(smallest):
             return math.nan, math.nan
         low, high = min(low, smallest), max(high, largest)
     return low, high
+
+
+def bounds(part: Tensor) -> tuple[float, float]:
+    """The smallest and the largest value of a small, non-empty, real tensor."""
+    low, high = torch.aminmax(part)
+    return low.item(), high.item()
 
 
 EPSILON = {torch.float16: 4e-3, torch.bfloat16: 3e-2}
@@ -194,19 +191,21 @@ def deserves_a_closer_look(
             return False  # native refuses it, or takes what is no mistake
         if not input.numel() or input.shape[dim] == 1 or not 0.0 <= label_smoothing < 1.0:
             return True
-        if weight is not None and weight.dtype in _FLOATS and not bool(((weight > 0) & weight.isfinite()).all()):
+        if weight is not None and odd_weight(weight):
             return True
-        if _odd_logits(input, dim, thorough):
+        if input.dtype is torch.float16 and input.numel() // input.shape[dim] > 4_000:
+            return True
+        if odd_scores(_row_pieces(input, dim, thorough), input.dtype, single=input.ndim == 1):
             return True
         if input.shape == target.shape:
-            return any(_odd_probabilities(target, dim, thorough))
-        return _odd_ids(input, target, ignore_index, dim)
+            return odd_probabilities(_row_pieces(target, dim, thorough))
+        return odd_ids(target, input.shape, ignore_index)
 
 
 def _row_pieces(tensor: Tensor, dim: int, thorough: bool) -> Iterator[Tensor]:
     """``(rows, size)`` pieces along ``dim``: all of them, or one bounded sample."""
-    if not thorough or tensor.numel() <= SAMPLE:
-        yield rows(tensor, dim)
+    if not thorough or tensor.numel() <= GLANCE:
+        yield rows(tensor, dim, GLANCE)
     else:
         yield from _slabs(tensor.movedim(dim, -1))
 
@@ -221,49 +220,71 @@ def _slabs(tensor: Tensor) -> Iterator[Tensor]:
             yield from _slabs(part)
 
 
-def _odd_logits(input: Tensor, dim: int, thorough: bool) -> bool:
-    lowest, tolerance = math.inf, max(sum_tolerance(input.dtype), ROUNDED)
-    sums_to_one = input.ndim == 1 or input.numel() > input.shape[dim]
-    half = input.dtype is torch.float16
-    if half and input.numel() // input.shape[dim] > 4_000:
-        return True
-    for part in _row_pieces(input, dim, thorough):
-        total = part.sum(1)
-        low, high = (bound.item() for bound in torch.aminmax(total))
+def odd_weight(weight: Tensor) -> bool:
+    """Whether a class weight is 0, negative or not finite."""
+    return weight.dtype in _FLOATS and not bool(((weight > 0) & weight.isfinite()).all())
+
+
+def odd_scores(pieces: Iterable[Tensor], dtype: torch.dtype, *, single: bool) -> bool:
+    """Whether ``(rows, classes)`` pieces of scores of a dtype are not finite, or distributions, or ``single``."""
+    if single:
+        return True  # whole numbers are predicted ids, and a batch may have been taken for a row
+    tolerance = max(sum_tolerance(dtype), ROUNDED)
+    sums_to_one, lowest, count = True, math.inf, 0
+    for part in pieces:
+        low, high = bounds(part.sum(1))
         if not (math.isfinite(low) and math.isfinite(high)):
             return True
+        count += len(part)
         sums_to_one = sums_to_one and low > 1 - tolerance and high < 1 + tolerance
         if sums_to_one:
             lowest = min(lowest, part.min().item())
-    if sums_to_one and lowest >= 0:
+    return sums_to_one and count > 1 and lowest >= 0
+
+
+def odd_probabilities(pieces: Iterable[Tensor]) -> bool:
+    """Whether ``(rows, classes)`` pieces of class probabilities are one-hot, or no distributions."""
+    for part in pieces:
+        low, high = bounds(part.sum(1))
+        if not (low > 1 - 5e-3 and high < 1 + 5e-3):
+            return True
+        smallest, largest = bounds(part)
+        if not smallest >= 0 or not largest < 1:
+            return True
+    return False
+
+
+def odd_ids(target: Tensor, shape: tuple[int, ...], ignore_index: int) -> bool:
+    """Whether class ids for logits of a shape are out of range, or all ignored, or may belong to another dimension."""
+    classes = shape[1] if len(shape) > 1 else shape[0]
+    kept = _counted(target, classes, ignore_index)
+    # Scores per class in the last dimension, of as many classes as steps, are a case of their own.
+    return kept is None or kept[0] < 0 or kept[1] >= classes or (len(shape) > 2 and shape[-1] == classes)
+
+
+def labels_fit(input: Tensor, target: Tensor, ignore_index: int) -> bool:
+    """Whether every class id of a call that meets the contract is one that native takes; class probabilities do."""
+    if target.shape == input.shape or target.is_floating_point():
         return True
-    # A single dimension: whole numbers are predicted ids, and a batch may have been taken for a row.
-    return input.ndim == 1
+    classes = input.shape[1] if input.ndim > 1 else input.shape[0]
+    with unobserved():
+        kept = _counted(target, classes, ignore_index)
+    return kept is None or (kept[0] >= 0 and kept[1] < classes)
 
 
-def _odd_probabilities(target: Tensor, dim: int, thorough: bool) -> Iterator[bool]:
-    for part in _row_pieces(target, dim, thorough):
-        low, high = (bound.item() for bound in torch.aminmax(part.sum(1)))
-        yield not (low > 1 - 5e-3 and high < 1 + 5e-3)
-        smallest, largest = (bound.item() for bound in torch.aminmax(part))
-        yield not smallest >= 0 or not largest < 1
-
-
-def _odd_ids(input: Tensor, target: Tensor, ignore_index: int, dim: int) -> bool:
+def _counted(target: Tensor, classes: int, ignore_index: int) -> tuple[float, float] | None:
+    """The bounds of the class ids that are not ignored, those of the first bad piece if any; None if all are."""
+    if not target.numel():
+        return None
     # Ids that are never negative and stay below C are the common case, and two reductions tell it.
     low, high = extremes(target)
-    classes = input.shape[dim]
     if low >= 0 and high < classes:
-        return low == high == ignore_index or (
-            # Scores per class in the last dimension, of as many classes as steps.
-            input.ndim > 2 and input.shape[-1] == classes
-        )
-    found = False
+        return None if low == high == ignore_index else (low, high)
+    found = None
     for piece in pieces(target):
         kept = piece[piece != ignore_index]
         if kept.numel():
-            found = True
-            low, high = (bound.item() for bound in torch.aminmax(kept))
-            if low < 0 or high >= classes:
-                return True
-    return not found
+            found = bounds(kept)
+            if found[0] < 0 or found[1] >= classes:
+                break
+    return found

@@ -72,6 +72,11 @@ class Activation(NamedTuple):
         return self.name.replace("_", "-") + "-applied"
 
 
+def is_passing(node: Any) -> bool:
+    """Whether what made a tensor is behind the node of its own: a view, say, or a logarithm."""
+    return node is not None and (node.name() in PASSING or node.name() == "LogBackward0")
+
+
 def activation(tensor: Tensor) -> Activation | None:
     """The activation behind a tensor, or None. ``log(softmax(x))`` counts as log_softmax."""
     node: Any = tensor.grad_fn

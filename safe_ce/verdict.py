@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
-from safe_ce import diagnosis
+from safe_ce import arrival, deferred, diagnosis
 from safe_ce.call import Call, labels_in_range
 from safe_ce.causes import BY_NAME
 from safe_ce.contract import broken_clause
@@ -18,15 +19,15 @@ from safe_ce.repair import is_accepted
 from safe_ce.report import render
 
 if TYPE_CHECKING:
-    from safe_ce.findings import OnFinding
-    from safe_ce.guard import Arguments, Memory
+    from safe_ce.deferred import Evidence
+    from safe_ce.guard import Arguments, Memory, Settings
     from safe_ce.modes import Mode
 
 NEVER = -(2**62)
 """A streak that no number of looks makes long enough."""
 
 
-def of_broken(memory: Memory, ignore: tuple[str, ...], on_finding: OnFinding, seen: Arguments) -> None:
+def of_broken(memory: Memory, settings: Settings, seen: Arguments) -> None:
     """Raise for a call that breaks the contract. Returns if native, asked, accepts it: native is the judge."""
     call = _call(memory, seen, values=True, rejected=True)
     native = None
@@ -34,29 +35,69 @@ def of_broken(memory: Memory, ignore: tuple[str, ...], on_finding: OnFinding, se
         native = diagnosis.native_error(call)
         if native is None:
             return
-    findings = diagnosis.findings_of(call, ignore)
+    findings = diagnosis.findings_of(call, settings.ignore)
     if findings:
-        tell(on_finding, findings, "default")
+        tell(settings, findings)
         raise _error(findings, native)
 
 
-def of_suspicious(memory: Memory, mode: Mode, ignore: tuple[str, ...], on_finding: OnFinding, seen: Arguments) -> None:
+def of_suspicious(memory: Memory, settings: Settings, seen: Arguments) -> None:
     """Raise or warn for a call of which provenance or a probe says that it may be a mistake."""
-    values = mode == "strict" or seen[0].device.type == "cpu"
+    values = settings.mode == "strict" or seen[0].device.type in deferred.AT_ONCE
     call = _call(memory, seen, values=values, rejected=False)
     try:
         broken, in_range = broken_clause(call) is not None, labels_in_range(call)
     except Exception as fault:
         log_fault(fault)
         return
-    if broken or (not in_range and mode == "warn"):
+    if broken or (not in_range and settings.mode == "warn" and not settings.compiled):
         return  # native will say so itself, and be explained
-    if not in_range:
-        # Said before the call: on an accelerator native would end the context, and on the CPU waste the memory.
-        call = _call(memory, seen, values=values, rejected=True)
-    findings = diagnosis.findings_of(call, ignore)
     if in_range:
-        findings = _patient(memory, mode, diagnosis.tellable(findings))
+        _judge(memory, settings, diagnosis.findings_of(call, settings.ignore), "accepts this call")
+        return
+    # Said before the call: on an accelerator native would end the context, and on the CPU waste the memory.
+    call = replace(call, rejected=True)
+    findings = diagnosis.findings_of(call, settings.ignore)
+    if findings:
+        tell(settings, findings)
+        raise _error(findings, diagnosis.native_error(call) if diagnosis.may_ask_native(call) else None)
+
+
+def of_arrived(memory: Memory, settings: Settings, *, wait: bool = False) -> None:
+    """Raise or warn for earlier calls whose values have arrived from an accelerator."""
+    for evidence in deferred.arrived(memory, wait=wait):
+        of_evidence(memory, settings, evidence)
+
+
+def of_evidence(memory: Memory, settings: Settings, evidence: Evidence) -> None:
+    """Raise or warn for an earlier call, by what was sent of its values."""
+    try:
+        if not arrival.is_odd(evidence):
+            return
+        call = arrival.call_of(evidence)
+        findings = _dated(memory, diagnosis.findings_of(call, settings.ignore))
+    except Exception as fault:
+        log_fault(fault)
+        return
+    _judge(memory, settings, findings, None if call.rejected else "accepts this call")
+
+
+def flush(memory: Memory, settings: Settings) -> None:
+    """Wait for what is under way, and raise or warn for it."""
+    of_arrived(memory, settings, wait=True)
+    findings = _of_ended_context(memory, settings)
+    if findings:
+        _judge(memory, settings, findings, None)
+
+
+def _dated(memory: Memory, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    return tuple(arrival.dated(finding, memory.schedule.calls) for finding in findings)
+
+
+def _judge(memory: Memory, settings: Settings, findings: tuple[Finding, ...], native: str | None) -> None:
+    """Raise or warn for what was found of a call that native accepts, or whose refusal was not waited for."""
+    mode = settings.mode
+    findings = _patient(memory, mode, diagnosis.tellable(findings))
     if not findings:
         return
     raised = tuple(
@@ -64,56 +105,53 @@ def of_suspicious(memory: Memory, mode: Mode, ignore: tuple[str, ...], on_findin
         for finding in findings
         if mode == "strict" or (mode == "default" and finding.severity is Severity.ERROR)
     )
-    tell(on_finding, findings, mode)
+    tell(settings, findings)
     if raised:
         order = raised + tuple(finding for finding in findings if finding not in raised)
-        if in_range:
-            raise SafeCrossEntropyError(order, "accepts this call")
-        raise _error(order, diagnosis.native_error(call) if diagnosis.may_ask_native(call) else None)
+        raise SafeCrossEntropyError(order, native)
     for finding in findings:
         if finding.cause not in memory.announced:
             memory.announced[finding.cause] = finding
             warnings.warn(SafeCrossEntropyWarning(finding), stacklevel=_stacklevel())
 
 
-def of_raised(
-    memory: Memory,
-    mode: Mode,
-    ignore: tuple[str, ...],
-    on_finding: OnFinding,
-    arguments: Arguments,
-    error: Exception,
-) -> None:
+def of_raised(memory: Memory, settings: Settings, arguments: Arguments, error: Exception) -> None:
     """Raise a diagnosis where native raised ``error``, or in warn mode add it as a note.
 
     Returns where the call is one that native accepts: then the exception only passed through it, as those of
-    memory, of checkpointing and of a user's own hooks do.
+    memory, of checkpointing and of a user's own hooks do. On an accelerator it may be that of an earlier call.
     """
     call = _call(memory, arguments, values=True, rejected=True)
     try:
         accepted = is_accepted(call)
+        findings = _of_ended_context(memory, settings) if accepted else diagnosis.findings_of(call, settings.ignore)
     except Exception as fault:
         log_fault(fault)
         return
-    if accepted:
-        return
-    findings = diagnosis.findings_of(call, ignore)
     if not findings:
         return
-    tell(on_finding, findings, mode)
-    if mode != "warn":
+    tell(settings, findings)
+    if settings.mode != "warn":
         raise _error(findings, error)
     error.add_note(f"\nsafe_ce: {render(findings)}")
 
 
-def of_construction(
-    mode: Mode, ignore: tuple[str, ...], on_finding: OnFinding, call: Call, error: Exception | None
-) -> None:
+def _of_ended_context(memory: Memory, settings: Settings) -> tuple[Finding, ...]:
+    """What there is to say of the call under way whose labels ended the device's context, if one did."""
+    for evidence in deferred.survivors(memory):
+        call = arrival.call_of(evidence)
+        if call.rejected:
+            return _dated(memory, diagnosis.findings_of(call, settings.ignore))
+    return ()
+
+
+def of_construction(settings: Settings, call: Call, error: Exception | None) -> None:
     """Raise or warn for what the constructor was given. ``error`` is what native's constructor raised, if it did."""
-    findings = diagnosis.tellable(diagnosis.findings_of(call, ignore))
+    mode = settings.mode
+    findings = diagnosis.tellable(diagnosis.findings_of(call, settings.ignore))
     if not findings:
         return
-    tell(on_finding, findings, mode)
+    tell(settings, findings)
     if error is not None and mode == "warn":
         error.add_note(f"\nsafe_ce: {render(findings)}")
         return
@@ -131,7 +169,7 @@ def _native_at_call(call: Call) -> Exception | None:
 
 def _call(memory: Memory, arguments: Arguments, *, values: bool, rejected: bool) -> Call:
     earlier = tuple((tuple(shape), tuple(target)) for shape, target in memory.earlier)
-    return Call(*arguments, earlier, rejected, "call", values)
+    return Call(*arguments, earlier, rejected, "call", values, number=memory.schedule.calls)
 
 
 def _patient(memory: Memory, mode: Mode, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -152,15 +190,15 @@ def _patient(memory: Memory, mode: Mode, findings: tuple[Finding, ...]) -> tuple
     return tuple(kept)
 
 
-def tell(on_finding: OnFinding, findings: tuple[Finding, ...], mode: Mode) -> None:
+def tell(settings: Settings, findings: tuple[Finding, ...]) -> None:
     """Hand findings to the callback, if there is one. In warn mode what it raises is logged."""
-    if on_finding is None:
+    if settings.on_finding is None:
         return
     for finding in findings:
         try:
-            on_finding(finding)
+            settings.on_finding(finding)
         except Exception as fault:
-            if mode != "warn":
+            if settings.mode != "warn":
                 raise
             log_fault(fault, "on_finding raised {}; training goes on")
 

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from safe_ce import SafeCrossEntropyError, SafeCrossEntropyLoss, SafeCrossEntropyWarning, guard
 from safe_ce.causes import BY_NAME
-from safe_ce.probe import FIRST_LOOKS, LOOK_EVERY, is_scheduled
+from safe_ce.schedule import LEAST, is_scheduled
 
 TARGET = torch.tensor([0, 1, 2, 0])
 every_mode = pytest.mark.parametrize("mode", ["strict", "default", "warn"])
@@ -82,9 +82,9 @@ class TestMemory:
 
     def test_ever_new_shapes_do_not_add_up(self):
         criterion = SafeCrossEntropyLoss()
-        for rows in range(1, 3 * guard.SIGNATURES):
+        for rows in range(1, 3 * guard.SHAPES):
             criterion(torch.randn(rows, 3), torch.zeros(rows).long())
-        assert len(criterion._memory.looks) <= guard.SIGNATURES
+        assert len(criterion._memory.sound) <= guard.SHAPES
 
     def test_threads_may_share_a_loss(self):
         criterion, faults = SafeCrossEntropyLoss(mode="warn"), []
@@ -112,14 +112,14 @@ class TestMemory:
         assert faults == []
 
 
-class TestTheSchedule:
-    def test_first_looks_then_ever_so_often(self):
-        looked = [call for call in range(1, 301) if is_scheduled(call)]
-        assert looked == [*range(1, FIRST_LOOKS + 1), LOOK_EVERY, 2 * LOOK_EVERY, 3 * LOOK_EVERY]
+BETWEEN = 15
+"""Calls after which the next one is not looked at."""
 
+
+class TestTheSchedule:
     def test_a_new_signature_is_looked_at_at_once(self):
         criterion = SafeCrossEntropyLoss()
-        for _ in range(FIRST_LOOKS + 5):
+        for _ in range(BETWEEN):
             criterion(torch.randn(4, 3), TARGET)
         criterion(torch.randn(4, 3).softmax(1), TARGET)  # between two looks
         with pytest.raises(SafeCrossEntropyError):
@@ -127,7 +127,7 @@ class TestTheSchedule:
 
     def test_strict_mode_looks_at_every_call(self):
         criterion = SafeCrossEntropyLoss(mode="strict")
-        for _ in range(FIRST_LOOKS + 5):
+        for _ in range(BETWEEN):
             criterion(torch.randn(4, 3), TARGET)
         with pytest.raises(SafeCrossEntropyError):
             criterion(torch.randn(4, 3).softmax(1), TARGET)
@@ -153,7 +153,8 @@ class TestPatience:
         return said
 
     def test_many_one_hot_batches_in_a_row(self):
-        count = LOOK_EVERY * (BY_NAME["one-hot-target"].patience - FIRST_LOOKS)
+        looks = [call for call in range(1, 10 * LEAST) if is_scheduled(call)]
+        count = looks[BY_NAME["one-hot-target"].patience - 1]
         said = self.calls(count, lambda: F.one_hot(TARGET, 3).float())
         assert said == [[]] * (count - 1) + [["one-hot-target"]]
 
@@ -169,7 +170,7 @@ def test_a_known_warning_is_told_again_without_a_diagnosis(monkeypatch):
     criterion = SafeCrossEntropyLoss(mode="warn", on_finding=seen.append)
     with pytest.warns(SafeCrossEntropyWarning):
         criterion(torch.randn(4, 3, requires_grad=True).relu(), TARGET)
-    for _ in range(FIRST_LOOKS):
+    for _ in range(BETWEEN):
         criterion(torch.randn(4, 3, requires_grad=True), TARGET)
 
     def never(*arguments):

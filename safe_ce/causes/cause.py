@@ -117,6 +117,7 @@ class Cause:
             title=match.summary if call.stage == "construction" else self.title,
             remedy=self.remedy,
             operands=operands(call, match),
+            call=call.number,
         )
 
 

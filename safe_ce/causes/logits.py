@@ -91,10 +91,10 @@ def logits_not_finite(call: Call) -> Match | None:
         Whole rows of -inf are left alone where the row is ignored.
     """
     input = call.input
-    if call.rejected or not call.tensors or not call.is_readable(input) or not input.numel():
+    if call.rejected or not call.tensors or not input.numel():
         return None
     with probe.unobserved():
-        found = _not_finite(call)
+        found = _not_finite(call) if call.is_readable(input) else _not_finite_in_a_sample(call)
     if found is None:
         return None
     what, evidence, help = found
@@ -152,6 +152,15 @@ def _not_finite(call: Call) -> tuple[str, tuple[str, ...], str] | None:
     if call.label_smoothing > 0 and beside:
         return "-inf, which label smoothing turns into an infinite loss", masked, finite + ", or smooth no labels"
     return None
+
+
+def _not_finite_in_a_sample(call: Call) -> tuple[str, tuple[str, ...], str] | None:
+    rows = None if call.sent is None else call.sent.scores
+    bad = 0 if rows is None else int((rows.isnan() | rows.isposinf()).any(1).sum())
+    if rows is None or not bad:
+        return None
+    origin = "look for the first NaN or inf, with forward hooks or isfinite(), in the steps before"
+    return "NaN or +inf", (f"{bad} of {plural(len(rows), 'row')} looked at have some",), origin
 
 
 def _bad_samples(input: Tensor) -> tuple[int, int]:
