@@ -43,7 +43,9 @@ def is_odd(evidence: Evidence) -> bool:
 
 def call_of(evidence: Evidence) -> Call:
     """The call, as far as it is known: shapes and dtypes in full, of the values what was sent."""
-    (shape, dtype), (target_shape, target_dtype), weighted, ignore_index, reduction, label_smoothing = evidence.arguments
+    (shape, dtype), (target_shape, target_dtype), weighted, ignore_index, reduction, label_smoothing = (
+        evidence.arguments
+    )
     sent = evidence.parts
     weight = None if weighted is None else sent.get("weight", _stand_in(*weighted))
     labels = None

@@ -174,7 +174,9 @@ class Labels:
         self._bad: dict[int, Bad] = {}
 
     @classmethod
-    def summarised(cls, sample: Tensor, ignored: int | None, classes: int, summary: tuple[int, ...], total: int) -> Labels:
+    def summarised(
+        cls, sample: Tensor, ignored: int | None, classes: int, summary: tuple[int, ...], total: int
+    ) -> Labels:
         """Labels of which a sample is at hand and the rest is told.
 
         Args:

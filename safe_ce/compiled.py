@@ -6,7 +6,9 @@ call that they break; in compiled code its real kernel looks at values, as the g
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import itertools
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +16,18 @@ from torch import Tensor, nn
 from safe_ce import contract, guard, modes, probe
 from safe_ce.findings import SafeCrossEntropyError
 
+if TYPE_CHECKING:
+    from safe_ce.modes import Mode
+
 _LIBRARY = torch.library.Library("safe_ce", "DEF")
 # An operator without a result or an effect would be dropped: this one is declared to change `kept`.
 _LIBRARY.define(
     "look(Tensor input, Tensor target, Tensor? weight, int ignore_index, str reduction, float label_smoothing,"
-    " str own_mode, str own_probe, str ignore, int loss, Tensor(a!) kept) -> ()"
+    " str own_mode, str own_probe, str ignore, int graph, int loss, Tensor(a!) kept) -> ()"
 )
-_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
+
+_TELLS_EXPORTS = hasattr(torch.compiler, "is_exporting")
+"""Whether this release of torch tells an export from a compilation; where it does not, both get native's call alone."""
 
 
 class _Owner(NamedTuple):
@@ -29,10 +36,6 @@ class _Owner(NamedTuple):
     probe: Any
     ignore: tuple[str, ...]
     on_finding: None = None
-
-
-_MEMORY = guard.Memory()
-"""What compiled calls of losses without a callback remember, together: a graph may serve many losses."""
 
 
 def look(
@@ -45,22 +48,29 @@ def look(
     """
     plain = type(input) in (Tensor, nn.Parameter) and type(target) in (Tensor, nn.Parameter)
     typed = isinstance(ignore_index, int) and isinstance(reduction, str) and isinstance(label_smoothing, float)
-    if owner.mode == "off" or not plain or not typed or _is_exporting():
-        return
-    torch.ops.safe_ce.look(
-        input,
-        target,
-        weight,
-        ignore_index,
-        reduction,
-        label_smoothing,
-        owner.mode or "",
-        owner.probe or "",
-        ",".join(owner.ignore),
-        # The id of a loss is one more thing that a graph would hold only for, so it is not asked for without need.
-        id(owner) if owner.on_finding is not None and isinstance(owner, nn.Module) else 0,
-        _kept_on(input.device.type),
-    )
+    graph = _begun(owner.mode) if plain and typed and _TELLS_EXPORTS else 0
+    if graph:
+        torch.ops.safe_ce.look(
+            input,
+            target,
+            weight,
+            ignore_index,
+            reduction,
+            label_smoothing,
+            owner.mode or "",
+            owner.probe or "",
+            ",".join(owner.ignore),
+            graph,
+            # The id of a loss is one more thing that a graph would hold only for: it is asked for in need alone.
+            id(owner) if owner.on_finding is not None and isinstance(owner, nn.Module) else 0,
+            _kept_on(input.device.type),
+        )
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _begun(own_mode: Mode | None) -> int:
+    """The number of a call in a graph, by which it remembers; 0 in mode off, and in a graph that is exported."""
+    return 0 if modes.in_force(own_mode) == "off" or torch.compiler.is_exporting() else next(_numbers)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -71,16 +81,19 @@ def _kept_on(device: str) -> Tensor:
     return _kept[device]
 
 
+_numbers = itertools.count(1)
 _kept: dict[str, Tensor] = {}
+_memories: defaultdict[int, guard.Memory] = defaultdict(guard.Memory)
+"""What the calls in compiled graphs remember, by their numbers. A graph may serve many losses."""
 
 
 def _real(*arguments: Any) -> None:
-    *call, own_mode, own_probe, ignore, loss, _ = arguments
+    *call, own_mode, own_probe, ignore, graph, loss, _ = arguments
     mode = modes.in_force(own_mode or None)
     if mode == "off":
         return
     owner = guard.LOSSES.get(loss)
-    memory = _MEMORY if owner is None else owner._memory or owner._begin()
+    memory = _memories[graph] if owner is None else owner._memory or owner._begin()
     if owner is None:
         owner = _Owner(own_probe or None, tuple(ignore.split(",")) if ignore else ())
     try:
@@ -104,7 +117,11 @@ def _fake(*arguments: Any) -> None:
     from safe_ce import verdict
 
     owner = _Owner("never", tuple(ignore.split(",")) if ignore else ())
-    verdict.of_broken(guard.Memory(), guard.settings("default", owner), (*tensors, *options))
+    try:
+        verdict.of_broken(guard.Memory(), guard.settings("default", owner), (*tensors, *options))
+    except SafeCrossEntropyError as error:
+        # Of the classes that ours is of, the tracer takes one for a reason to trace in parts.
+        raise ValueError(str(error)) from None
 
 
 def _stand_in(tensor: Tensor) -> Tensor:
@@ -112,4 +129,5 @@ def _stand_in(tensor: Tensor) -> Tensor:
 
 
 _LIBRARY.impl("look", _real, "CompositeExplicitAutograd")
+_LIBRARY.impl("look", lambda *_: None, "FuncTorchBatched")  # under vmap no value is read
 torch.library.register_fake("safe_ce::look", _fake, lib=_LIBRARY)

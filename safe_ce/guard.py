@@ -181,7 +181,7 @@ def guarded(
         memory.reads_losses
         and type(loss) is Tensor
         and not loss.ndim
-        and (usual or loss.is_cpu)
+        and (usual or (loss.is_cpu and probe.is_readable(loss)))
         and not _function_modes()
         and not _dispatch_modes()
     ):

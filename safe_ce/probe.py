@@ -26,6 +26,7 @@ SAMPLE = 2**16
 GLANCE = 2**12
 """Elements that a look reads of the logits; two rows at least, however long they are."""
 
+
 def as_plain(value: object) -> Tensor | None:
     """An ordinary tensor, or what is behind a subclass that only adds methods; None for anything else.
 

@@ -52,13 +52,13 @@ def of_suspicious(memory: Memory, settings: Settings, seen: Arguments) -> None:
         return
     if broken or (not in_range and settings.mode == "warn" and not settings.compiled):
         return  # native will say so itself, and be explained
-    if in_range:
-        _judge(memory, settings, diagnosis.findings_of(call, settings.ignore), "accepts this call")
-        return
-    # Said before the call: on an accelerator native would end the context, and on the CPU waste the memory.
-    call = replace(call, rejected=True)
+    if not in_range:
+        # Said before the call: on an accelerator native would end the context, and on the CPU waste the memory.
+        call = replace(call, rejected=True)
     findings = diagnosis.findings_of(call, settings.ignore)
-    if findings:
+    if in_range or settings.mode == "warn":
+        _judge(memory, settings, findings, "accepts this call")
+    elif findings:
         tell(settings, findings)
         raise _error(findings, diagnosis.native_error(call) if diagnosis.may_ask_native(call) else None)
 
