@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def is_odd(evidence: Evidence) -> bool:
     """Whether what has arrived may show a mistake. Errs towards yes, as a look on the CPU does."""
-    (shape, dtype), (target_shape, _), _, ignore_index, _, label_smoothing = evidence.arguments
+    (shape, dtype), _, _, ignore_index, _, label_smoothing = evidence.arguments
     dim = 1 if len(shape) > 1 else 0
     labels, scores, weight = (evidence.parts.get(name) for name in ("labels", "scores", "weight"))
     with probe.unobserved():

@@ -112,7 +112,7 @@ def _fake(*arguments: Any) -> None:
             return
         with probe.hidden():
             tensors = [None if tensor is None else _stand_in(tensor) for tensor in (input, target, weight)]
-    except Exception:  # noqa: S110 - sizes that only values tell: native, traced next, says what it can do with them
+    except Exception:  # sizes that only values tell: native, traced next, says what it can do with them
         return
     from safe_ce import verdict
 

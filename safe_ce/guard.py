@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 EARLIER = 4
 SHAPES = 128
 
-_is_tracing = torch._C._is_tracing
+SMALL = 2**12
+"""Logits in a call of which native costs so little that reading its loss every time would show."""
+
+NOW_AND_THEN = 8
+NEVER = 2**62
+
 _function_modes = torch._C._len_torch_function_stack
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 
@@ -67,6 +72,7 @@ class Signature(NamedTuple):
         device: Where the logits are.
         recorded: Whether a graph is recorded.
         node: The class of the logits' autograd node, where that alone tells that no activation made them.
+        every: Of how many calls one has its loss read.
     """
 
     target: torch.Size
@@ -75,6 +81,7 @@ class Signature(NamedTuple):
     device: torch.device
     recorded: bool
     node: type
+    every: int
 
 
 @dataclass(slots=True, eq=False)
@@ -87,8 +94,7 @@ class Memory:
         latest: The shape of the logits in the last sound call.
         announced: The findings that were warned about, by cause.
         streaks: Of the causes that need patience: the looks in a row that found them.
-        reads_losses: Whether a loss on the CPU is looked at.
-        odd_losses: How many of them were NaN.
+        odd_losses: How many losses that were read were NaN.
         under_way: What an accelerator has yet to deliver, oldest first.
     """
 
@@ -97,7 +103,6 @@ class Memory:
     latest: torch.Size | None = None
     announced: dict[str, Finding] = field(default_factory=dict)
     streaks: dict[str, int] = field(default_factory=dict)
-    reads_losses: bool = True
     odd_losses: int = 0
     under_way: deque[Evidence] = field(default_factory=deque)
 
@@ -134,13 +139,13 @@ def guarded(
     reading of the loss. benchmarks/ measures them: nothing is added here without.
     """
     usual = False
-    # A tracer records what it is asked, and must not be asked for shapes.
-    if type(input) is Tensor and type(target) is Tensor and mode != "strict" and not _is_tracing():
+    # While a graph is traced the sizes of a shape are tensors, and no such shape is known.
+    if type(input) is Tensor and type(target) is Tensor and mode != "strict":
         try:
             shape = input.shape
             signature = memory.sound.get(shape)
             if signature is not None:
-                target_shape, dtype, target_dtype, _, _, node = signature
+                target_shape, dtype, target_dtype, _, _, node, every = signature
                 schedule = memory.schedule
                 calls = schedule.calls + 1
                 if (
@@ -173,23 +178,23 @@ def guarded(
         arguments = (input, target, weight, ignore_index, reduction, label_smoothing)
         _verdict().of_raised(memory, settings(mode, owner), arguments, error)
         raise
-    if met is not None:
+    # A NaN tells at once of NaN logits and of a batch that is ignored whole, and an item of a CPU tensor costs less
+    # than any look at the logits. Modes of the user's are not to see it.
+    if usual:
+        if calls % every:
+            return loss
+    elif met is None:
+        return loss
+    else:
         _remember(memory, *met)
-    # A NaN tells at once of NaN logits and of a batch that is ignored whole; an item of a CPU tensor costs less than
-    # any look at the logits. Modes of the user's see no reading.
-    if (
-        memory.reads_losses
-        and type(loss) is Tensor
-        and not loss.ndim
-        and (usual or (loss.is_cpu and probe.is_readable(loss)))
-        and not _function_modes()
-        and not _dispatch_modes()
-    ):
+        if met[1].every == NEVER or not probe.is_readable(loss):
+            return loss
+    if type(loss) is Tensor and not loss.ndim and loss.is_cpu and not _function_modes() and not _dispatch_modes():
         try:
             value = loss.item()
         except RuntimeError:  # under vmap
             return loss
-        if value != value:
+        if value != value:  # noqa: PLR0124 - NaN alone is not itself, and the question costs nothing
             _look_after(memory, mode, owner, (input, target, weight, ignore_index, reduction, label_smoothing))
     return loss
 
@@ -208,8 +213,8 @@ def settings(mode: Mode, owner: Owner) -> Settings:
 
 def _look_first(memory: Memory, settings: Settings, arguments: Arguments) -> tuple[torch.Size, Signature] | None:
     """Look at a call before native does. Returns its signature, to be remembered if native accepts it."""
-    memory.reads_losses = settings.probe != "never"
-    input = None if _is_tracing() else probe.as_plain(arguments[0])
+    # A tracer records what it is asked, and must not be asked for more.
+    input = None if torch._C._is_tracing() else probe.as_plain(arguments[0])
     target = None if input is None else probe.as_plain(arguments[1])
     if input is None or target is None or input.is_nested or target.is_nested:
         memory.schedule.calls += 1
@@ -223,7 +228,7 @@ def _look_first(memory: Memory, settings: Settings, arguments: Arguments) -> tup
             _verdict().of_broken(memory, settings, seen)
         return None
     try:
-        activation, signature = _from_the_graph(input, target)
+        activation, signature = _from_the_graph(input, target, never=settings.probe == "never")
         due = _is_due(memory, settings, input.shape, signature)
         known = None if activation is None else memory.announced.get(activation.cause)
         news = activation is not None and known is None and activation.cause not in settings.ignore
@@ -238,12 +243,13 @@ def _look_first(memory: Memory, settings: Settings, arguments: Arguments) -> tup
     return input.shape, signature
 
 
-def _from_the_graph(input: Tensor, target: Tensor) -> tuple[Activation | None, Signature]:
+def _from_the_graph(input: Tensor, target: Tensor, *, never: bool) -> tuple[Activation | None, Signature]:
     node = input.grad_fn
     activation = None if node is None else provenance.activation(input)
-    at_a_glance = activation is None and not provenance.is_passing(node)
+    at_a_glance = activation is None and not provenance.is_passing(node) and input.device.type in deferred.AT_ONCE
     kind = (input.dtype, target.dtype, input.device, input.requires_grad)
-    return activation, Signature(target.shape, *kind, type(node) if at_a_glance else _NoNode)
+    every = NEVER if never else 1 if input.numel() > SMALL else NOW_AND_THEN
+    return activation, Signature(target.shape, *kind, type(node) if at_a_glance else _NoNode, every)
 
 
 class _NoNode:

@@ -138,8 +138,8 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         native = F.cross_entropy
         if native is cross_entropy:
             native = contract.original
-        mode = modes.in_force(self.mode)
-        if mode == "off":
+        mode = self.mode or modes.innermost() or modes.process  # as modes.in_force, without a call
+        if mode != "default" and modes.checked(mode) == "off":
             return native(
                 input,
                 target,
@@ -272,7 +272,7 @@ def cross_entropy(
     try:
         return guard.guarded(
             contract.original,
-            _MEMORY,
+            _MEMORIES[owner.probe],
             in_force,
             owner,
             input,
@@ -296,7 +296,8 @@ def flush() -> None:
         >>> import safe_ce
         >>> safe_ce.flush()
     """
-    _flush(_MEMORY, None, _NOBODY)
+    for memory in _MEMORIES.values():
+        _flush(memory, None, _NOBODY)
 
 
 def diagnose(
@@ -349,8 +350,8 @@ class _Caller(NamedTuple):
 
 
 _NOBODY = _Caller()
-_MEMORY = guard.Memory()
-"""What `cross_entropy` remembers, of all its callers together."""
+_MEMORIES: dict[Probe | None, guard.Memory] = {probe: guard.Memory() for probe in (None, *schedule.PROBES)}
+"""What `cross_entropy` remembers, of all its callers together that say the same of when values are looked at."""
 
 _is_traced = torch.compiler.is_dynamo_compiling
 

@@ -27,15 +27,17 @@ def _from_environment() -> Mode:
     return checked(os.environ.get(VARIABLE) or "default", f"the environment variable {VARIABLE}")
 
 
-_process: Mode = _from_environment()
+process: Mode = _from_environment()
+"""The mode of the process."""
+
 _innermost: ContextVar[Mode | None] = ContextVar("safe_ce_mode", default=None)
+innermost = _innermost.get
+"""The mode of the innermost `with safe_ce.mode(...)` here, or None."""
 
 
 def in_force(own: Mode | None) -> Mode:
     """The mode of a loss whose own is ``own``."""
-    if own is not None:
-        return own if own in MODES else checked(own)
-    return _innermost.get() or _process
+    return checked(own) if own is not None else innermost() or process
 
 
 @contextmanager
@@ -77,5 +79,5 @@ def set_mode(name: Mode | None) -> None:
         >>> safe_ce.set_mode("warn")
         >>> safe_ce.set_mode(None)
     """
-    global _process  # noqa: PLW0603 - the mode of the process is the process's
-    _process = _from_environment() if name is None else checked(name)
+    global process  # noqa: PLW0603 - the mode of the process is the process's
+    process = _from_environment() if name is None else checked(name)

@@ -126,9 +126,8 @@ def thinned(tensor: Tensor, keep: int | None = None, limit: int = SAMPLE) -> Ten
         step = min(-(-tensor.numel() // limit), most)
         if step < 2:
             break
-        index = [slice(None)] * tensor.ndim
-        index[largest] = slice(None, None, step)
-        tensor = tensor[tuple(index)]
+        # Not by an index in brackets, which asks for the device's context before anything else.
+        tensor = torch.ops.aten.slice(tensor, largest, 0, None, step)
     return tensor
 
 
