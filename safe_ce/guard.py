@@ -5,6 +5,7 @@ Whatever builds a message lives in `safe_ce.verdict`, which is imported the firs
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -248,7 +249,7 @@ def _from_the_graph(input: Tensor, target: Tensor, *, never: bool) -> tuple[Acti
     activation = None if node is None else provenance.activation(input)
     at_a_glance = activation is None and not provenance.is_passing(node) and input.device.type in deferred.AT_ONCE
     kind = (input.dtype, target.dtype, input.device, input.requires_grad)
-    every = NEVER if never else 1 if input.numel() > SMALL else NOW_AND_THEN
+    every = NEVER if never else 1 if math.prod(input.shape) > SMALL else NOW_AND_THEN
     return activation, Signature(target.shape, *kind, type(node) if at_a_glance else _NoNode, every)
 
 

@@ -6,6 +6,7 @@ import copy
 import gc
 import sys
 import threading
+import tracemalloc
 import warnings
 import weakref
 
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+import safe_ce
 from safe_ce import SafeCrossEntropyError, SafeCrossEntropyLoss, SafeCrossEntropyWarning, guard
 from safe_ce.causes import BY_NAME
 from safe_ce.schedule import LEAST, is_scheduled
@@ -80,6 +82,39 @@ class TestMemory:
         finally:
             gc.enable()
 
+    def test_a_sound_call_keeps_no_tensor(self):
+        criterion = SafeCrossEntropyLoss(weight=torch.ones(3))
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                input, target = torch.randn(4, 3, requires_grad=True) * 1, TARGET.clone()
+                alive = weakref.ref(input), weakref.ref(target)
+                criterion(input, target)
+                del input, target
+                assert [reference() for reference in alive] == [None, None]
+        finally:
+            gc.enable()
+
+    def test_many_calls_leave_memory_flat(self, request):
+        """As many calls as ``--calls`` says, of several shapes and of ever-new ones."""
+        criterion = SafeCrossEntropyLoss()
+        batches = [(torch.randn(rows, 3), torch.zeros(rows).long()) for rows in range(1, 3 * guard.SHAPES)]
+
+        def work(times):
+            for number in range(times):
+                criterion(*batches[number % len(batches) if number % 3 else 7])
+
+        work(5_000)
+        gc.collect()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        work(request.config.getoption("calls"))
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        assert grown < 64 * 1024
+
     def test_ever_new_shapes_do_not_add_up(self):
         criterion = SafeCrossEntropyLoss()
         for rows in range(1, 3 * guard.SHAPES):
@@ -138,6 +173,96 @@ class TestTheSchedule:
         with pytest.raises(SafeCrossEntropyError) as caught:
             SafeCrossEntropyLoss(mode="strict")(input, torch.zeros(20_000).long())
         assert caught.value.cause == "logits-not-finite"
+
+
+class TestTheLoss:
+    """On the CPU a NaN in the loss itself is seen between two looks."""
+
+    def after_some_calls(self, rows, input, target):
+        criterion = SafeCrossEntropyLoss(mode="warn")
+        for _ in range(BETWEEN):
+            criterion(torch.randn(rows, 10), torch.zeros(rows).long())
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(guard.NOW_AND_THEN if rows * 10 <= guard.SMALL else 1):
+                criterion(input, target)
+        return [warning.message.finding.cause for warning in caught]
+
+    @pytest.mark.parametrize("rows", [4, 500])
+    def test_tells_of_nan_logits_and_of_a_batch_that_is_ignored_whole(self, rows):
+        labels, spoilt = torch.zeros(rows).long(), torch.randn(rows, 10)
+        spoilt[-1, -1] = float("nan")
+        assert self.after_some_calls(rows, spoilt, labels) == ["logits-not-finite"]
+        assert self.after_some_calls(rows, torch.randn(rows, 10), labels - 100) == ["all-targets-ignored"]
+
+    def test_tells_nothing_where_it_is_a_number(self):
+        masked = torch.randn(500, 10)
+        masked[:, 3] = -torch.inf
+        assert self.after_some_calls(500, masked, torch.zeros(500).long()) == []
+
+    def test_is_not_read_where_a_mode_of_the_user_s_would_see_it(self):
+        from torch.utils._python_dispatch import TorchDispatchMode
+
+        class Count(TorchDispatchMode):
+            def __torch_dispatch__(self, function, types, arguments=(), options=None):
+                seen.append(function.overloadpacket)
+                return function(*arguments, **(options or {}))
+
+        criterion, seen = SafeCrossEntropyLoss(), []
+        with Count():
+            for _ in range(2 * BETWEEN):
+                criterion(torch.randn(4, 3), TARGET)
+        assert torch.ops.aten._local_scalar_dense not in seen
+        assert torch.ops.aten.nll_loss_forward in seen
+
+    def test_that_stays_nan_is_diagnosed_ever_more_rarely(self, monkeypatch):
+        from safe_ce import diagnosis
+
+        asked = []
+        findings_of = diagnosis.findings_of
+        monkeypatch.setattr(diagnosis, "findings_of", lambda *call: asked.append(1) or findings_of(*call))
+        criterion = SafeCrossEntropyLoss(mode="warn")
+        with pytest.warns(SafeCrossEntropyWarning, match="logits-not-finite"):
+            for _ in range(500):
+                criterion(torch.full((500, 10), float("nan")), torch.zeros(500).long())
+        assert len(asked) < 60
+
+
+def test_a_softmax_that_is_there_in_evaluation_alone_is_found_at_the_first_such_call():
+    class Model(nn.Linear):
+        def forward(self, input):
+            scores = super().forward(input)
+            return scores if self.training else scores.softmax(1)
+
+    for graph in (torch.enable_grad, torch.no_grad):
+        model, criterion = Model(5, 3), SafeCrossEntropyLoss()
+        for _ in range(25):
+            criterion(model(torch.randn(4, 5)), TARGET).backward()
+        model.eval()
+        with graph(), pytest.raises(SafeCrossEntropyError) as caught:
+            criterion(model(torch.randn(4, 5)), TARGET)
+        assert caught.value.cause == "softmax-applied"
+
+
+def test_native_is_called_as_the_module_of_torch_calls_it(monkeypatch):
+    """So that what replaces the function, a fused kernel say, is what a guarded loss runs too."""
+    seen = []
+    native = F.cross_entropy
+    monkeypatch.setattr(
+        F, "cross_entropy", lambda *given, **named: seen.append((given, named)) or native(*given, **named)
+    )
+    input = torch.randn(4, 3)
+    for criterion in (nn.CrossEntropyLoss(), SafeCrossEntropyLoss()):
+        criterion(input, TARGET)
+    assert seen[0][1] == seen[1][1]
+    assert [type(given) for given in seen[0][0]] == [type(given) for given in seen[1][0]]
+
+
+def test_the_function_may_stand_in_for_native_s(monkeypatch):
+    monkeypatch.setattr(F, "cross_entropy", safe_ce.cross_entropy)
+    assert torch.isfinite(SafeCrossEntropyLoss()(torch.randn(4, 3), TARGET))
+    with pytest.raises(SafeCrossEntropyError):
+        nn.CrossEntropyLoss()(torch.randn(4, 3), TARGET[:3])
 
 
 class TestPatience:
