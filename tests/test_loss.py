@@ -219,49 +219,6 @@ def test_modes_of_torch_see_native_s_operations_alone():
         assert logs[0] == logs[1]
 
 
-class TestTransformsOfTorch:
-    def test_vmap_and_grad(self):
-        input, target = data()
-        ours, native = both({})
-        assert torch.equal(torch.func.vmap(ours)(input, target), torch.func.vmap(native)(input, target))
-        gradients = [torch.func.grad(criterion)(input, target) for criterion in (ours, native)]
-        assert torch.equal(*gradients)
-
-    @pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")  # torch's own
-    def test_compile_in_one_graph(self):
-        torch._dynamo.reset()
-        input, target = data()
-        ours, native = both({"label_smoothing": 0.1})
-        compiled = torch.compile(ours, backend="eager", fullgraph=True)
-        assert torch.equal(compiled(input, target), native(input, target))
-
-    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-    @pytest.mark.filterwarnings("ignore::FutureWarning")
-    def test_script_and_trace(self):
-        input, target = data()
-        own = SafeCrossEntropyLoss(mode="strict", ignore=["SCE104"], on_finding=print)
-        for criterion in (SafeCrossEntropyLoss(), own):
-            expected = nn.CrossEntropyLoss()(input, target)
-            assert torch.equal(torch.jit.script(criterion)(input, target), expected)
-            assert torch.equal(torch.jit.trace(criterion, (input, target))(input, target), expected)
-
-    def test_fx(self):
-        input, target = data()
-        traced = torch.fx.symbolic_trace(SafeCrossEntropyLoss())
-        assert torch.equal(traced(input, target), nn.CrossEntropyLoss()(input, target))
-
-    def test_meta_and_fake_tensors(self):
-        from torch._subclasses.fake_tensor import FakeTensorMode
-
-        input, target = data()
-        for mode in ("strict", "default"):
-            loss = SafeCrossEntropyLoss(mode=mode)(input.to("meta"), target.to("meta"))
-            assert loss.is_meta
-            with FakeTensorMode():
-                fake = torch.empty(4, 3, device="cuda"), torch.empty(4, dtype=torch.int64, device="cuda")
-                assert SafeCrossEntropyLoss(mode=mode)(*fake).device.type == "cuda"
-
-
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.integers(1, 5), min_size=2, max_size=4),
