@@ -116,6 +116,6 @@ def test_a_captured_stream_is_not_read(monkeypatch):
     class OnDevice(torch.Tensor):
         is_cuda = True
 
-    for captured in (False, True):
-        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: captured)
-        assert probe.is_readable(INPUT.as_subclass(OnDevice)) != captured
+    for answer in (lambda: False, lambda: True):
+        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", answer)
+        assert probe.is_readable(INPUT.as_subclass(OnDevice)) != answer()
