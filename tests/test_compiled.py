@@ -213,12 +213,10 @@ def test_transforms_inside_compiled_code(backend):
     criterion = SafeCrossEntropyLoss()
     logits = raw().detach()
 
-    def each(input, target):
-        return torch.func.vmap(criterion)(input, target)
+    def loss(input, target):
+        return criterion(input, target)
 
-    def slope(input, target):
-        return torch.func.grad(lambda a: criterion(a, target))(input)
-
+    each, slope = torch.func.vmap(loss), torch.func.grad(loss)
     batched = torch.compile(each, backend=backend, fullgraph=True)(logits[None], TARGET[None])
     torch.testing.assert_close(batched[0], F.cross_entropy(logits, TARGET))
     sloped = torch.compile(slope, backend=backend, fullgraph=True)(logits, TARGET)

@@ -31,7 +31,11 @@ def on_a_device_that_is_not_there(criterion):
 
 def distributed(criterion):
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+    try:
+        from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+    except ImportError:  # torch 2.4
+        from torch.distributed._tensor import Replicate, Shard, distribute_tensor
 
     mesh = init_device_mesh("cpu", (1,))
     input, target = distribute_tensor(INPUT, mesh, [Shard(0)]), distribute_tensor(TARGET, mesh, [Replicate()])
@@ -83,6 +87,7 @@ def alone():
 @pytest.mark.parametrize("name", TRANSFORMS)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of TorchScript
 @pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore:DTensor random operators:UserWarning")
 @pytest.mark.usefixtures("alone")
 def test_a_transform_runs_as_with_native(name, mode, calls):
     criterion = SafeCrossEntropyLoss(mode=mode)
