@@ -31,14 +31,14 @@ def is_odd(evidence: Evidence) -> bool:
             odd = labels is not None and probe.odd_ids(labels, shape, ignore_index)
         if odd or scores is None:
             return odd
-        if shape[dim] == 1 or not 0.0 <= label_smoothing < 1.0:
+        if probe.may_be_exchanged(shape) or shape[dim] == 1 or not 0.0 <= label_smoothing < 1.0:
             return True
         if weight is not None and probe.odd_weight(weight):
             return True
-        if probe.odd_scores([scores], dtype, single=len(shape) == 1):
+        if probe.odd_scores([scores], dtype, 1, single=len(shape) == 1):
             return True
         rows = evidence.parts.get("target_rows")
-        return rows is not None and probe.odd_probabilities([rows])
+        return rows is not None and probe.odd_probabilities([rows], 1)
 
 
 def call_of(evidence: Evidence) -> Call:

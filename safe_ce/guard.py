@@ -32,7 +32,7 @@ SHAPES = 128
 SMALL = 2**12
 """Logits in a call of which native costs so little that reading its loss every time would show."""
 
-NOW_AND_THEN = 8
+NOW_AND_THEN = 2
 NEVER = 2**62
 
 _function_modes = torch._C._len_torch_function_stack
@@ -279,7 +279,10 @@ def _values_are_odd(memory: Memory, settings: Settings, seen: Arguments, *, due:
     if labels_alone:
         return not probe.labels_fit(input, target, ignore_index)
     if at_once:
-        return probe.deserves_a_closer_look(input, target, weight, ignore_index, label_smoothing, strict)
+        labels = strict or settings.compiled or not input.is_cpu
+        return probe.deserves_a_closer_look(
+            input, target, weight, ignore_index, label_smoothing, thorough=strict, labels=labels
+        )
     deferred.send(memory, settings, seen, due=due)
     return False
 

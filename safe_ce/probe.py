@@ -61,8 +61,12 @@ def is_readable(tensor: object) -> bool:
 @contextmanager
 def hidden() -> Iterator[None]:
     """Run tensor operations that no mode of the user's, no tracer and no counter of operations sees."""
-    with torch._C.DisableTorchFunction(), _disable_current_modes():
-        yield
+    with torch._C.DisableTorchFunction():
+        if torch._C._len_torch_dispatch_stack():
+            with _disable_current_modes():
+                yield
+        else:
+            yield
 
 
 @contextmanager
@@ -173,7 +177,9 @@ def deserves_a_closer_look(
     weight: Tensor | None,
     ignore_index: int,
     label_smoothing: float,
+    *,
     thorough: bool,
+    labels: bool,
 ) -> bool:
     """Whether the values of a call that meets the contract may show a mistake. Errs towards yes.
 
@@ -184,6 +190,8 @@ def deserves_a_closer_look(
         ignore_index: As native's.
         label_smoothing: As native's.
         thorough: Read everything, rather than a bounded sample of the logits.
+        labels: Read the class ids. Without, it is native that tells of a bad one, and its loss of a target that is
+            ignored whole.
     """
     dim = 1 if input.ndim > 1 else 0
     with unobserved():
@@ -195,29 +203,30 @@ def deserves_a_closer_look(
             return True
         if input.dtype is torch.float16 and input.numel() // input.shape[dim] > 4_000:
             return True
-        if odd_scores(_row_pieces(input, dim, thorough), input.dtype, single=input.ndim == 1):
+        if odd_scores(_parts(input, dim, thorough), input.dtype, dim, single=input.ndim == 1):
             return True
         if input.shape == target.shape:
-            return odd_probabilities(_row_pieces(target, dim, thorough))
-        return odd_ids(target, input.shape, ignore_index)
+            return odd_probabilities(_parts(target, dim, thorough), dim)
+        return may_be_exchanged(input.shape) or (labels and odd_ids(target, input.shape, ignore_index))
 
 
-def _row_pieces(tensor: Tensor, dim: int, thorough: bool) -> Iterator[Tensor]:
-    """``(rows, size)`` pieces along ``dim``: all of them, or one bounded sample."""
-    if not thorough or tensor.numel() <= GLANCE:
-        yield rows(tensor, dim, GLANCE)
+def _parts(tensor: Tensor, dim: int, thorough: bool) -> Iterator[Tensor]:
+    """Views in which ``dim`` is whole: of everything, or one of a bounded sample."""
+    if thorough:
+        yield from _slabs(tensor, dim)
     else:
-        yield from _slabs(tensor.movedim(dim, -1))
+        yield thinned(tensor, dim, GLANCE)
 
 
-def _slabs(tensor: Tensor) -> Iterator[Tensor]:
-    rest = tensor.numel() // tensor.shape[0]
-    if tensor.ndim < 3 or rest <= PIECE:
-        for part in tensor.split(max(1, PIECE // rest)) if tensor.ndim > 1 else (tensor,):
-            yield rows(part, part.ndim - 1, part.numel())
-    else:
-        for part in tensor.unbind(0):
-            yield from _slabs(part)
+def _slabs(tensor: Tensor, dim: int) -> Iterator[Tensor]:
+    """Views of about `PIECE` elements or fewer, cut along any dimension but ``dim``; one row at least."""
+    free = [other for other, size in enumerate(tensor.shape) if other != dim and size > 1]
+    if tensor.numel() <= PIECE or not free:
+        yield tensor
+        return
+    cut = free[0]
+    for part in tensor.split(max(1, PIECE * tensor.shape[cut] // tensor.numel()), cut):
+        yield from _slabs(part, dim)
 
 
 def odd_weight(weight: Tensor) -> bool:
@@ -225,27 +234,28 @@ def odd_weight(weight: Tensor) -> bool:
     return weight.dtype in _FLOATS and not bool(((weight > 0) & weight.isfinite()).all())
 
 
-def odd_scores(pieces: Iterable[Tensor], dtype: torch.dtype, *, single: bool) -> bool:
-    """Whether ``(rows, classes)`` pieces of scores of a dtype are not finite, or distributions, or ``single``."""
+def odd_scores(parts: Iterable[Tensor], dtype: torch.dtype, dim: int, *, single: bool) -> bool:
+    """Whether scores of a dtype, with classes in ``dim``, are not finite, or distributions, or in a ``single`` row."""
     if single:
         return True  # whole numbers are predicted ids, and a batch may have been taken for a row
     tolerance = max(sum_tolerance(dtype), ROUNDED)
     sums_to_one, lowest, count = True, math.inf, 0
-    for part in pieces:
-        low, high = bounds(part.sum(1))
+    for part in parts:
+        sums = _sums(part, dim)
+        low, high = bounds(sums)
         if not (math.isfinite(low) and math.isfinite(high)):
             return True
-        count += len(part)
+        count += sums.numel()
         sums_to_one = sums_to_one and low > 1 - tolerance and high < 1 + tolerance
         if sums_to_one:
             lowest = min(lowest, part.min().item())
     return sums_to_one and count > 1 and lowest >= 0
 
 
-def odd_probabilities(pieces: Iterable[Tensor]) -> bool:
-    """Whether ``(rows, classes)`` pieces of class probabilities are one-hot, or no distributions."""
-    for part in pieces:
-        low, high = bounds(part.sum(1))
+def odd_probabilities(parts: Iterable[Tensor], dim: int) -> bool:
+    """Whether class probabilities, with classes in ``dim``, are one-hot, or no distributions."""
+    for part in parts:
+        low, high = bounds(_sums(part, dim))
         if not (low > 1 - 5e-3 and high < 1 + 5e-3):
             return True
         smallest, largest = bounds(part)
@@ -254,12 +264,20 @@ def odd_probabilities(pieces: Iterable[Tensor]) -> bool:
     return False
 
 
+def _sums(part: Tensor, dim: int) -> Tensor:
+    return part.sum(dim) if part.dtype is torch.float64 else part.sum(dim, dtype=torch.float32)
+
+
+def may_be_exchanged(shape: tuple[int, ...]) -> bool:
+    """Whether logits of a shape may have their classes in the last dimension, of as many classes as steps."""
+    return len(shape) > 2 and shape[-1] == shape[1]
+
+
 def odd_ids(target: Tensor, shape: tuple[int, ...], ignore_index: int) -> bool:
-    """Whether class ids for logits of a shape are out of range, or all ignored, or may belong to another dimension."""
+    """Whether class ids for logits of a shape are out of range, or all ignored."""
     classes = shape[1] if len(shape) > 1 else shape[0]
     kept = _counted(target, classes, ignore_index)
-    # Scores per class in the last dimension, of as many classes as steps, are a case of their own.
-    return kept is None or kept[0] < 0 or kept[1] >= classes or (len(shape) > 2 and shape[-1] == classes)
+    return kept is None or kept[0] < 0 or kept[1] >= classes
 
 
 def labels_fit(input: Tensor, target: Tensor, ignore_index: int) -> bool:
