@@ -43,6 +43,11 @@ def is_odd(evidence: Evidence) -> bool:
 
 def call_of(evidence: Evidence) -> Call:
     """The call, as far as it is known: shapes and dtypes in full, of the values what was sent."""
+    with probe.hidden():
+        return _call_of(evidence)
+
+
+def _call_of(evidence: Evidence) -> Call:
     (shape, dtype), (target_shape, target_dtype), weighted, ignore_index, reduction, label_smoothing = (
         evidence.arguments
     )
@@ -69,7 +74,7 @@ def call_of(evidence: Evidence) -> Call:
 
 
 def _stand_in(shape: torch.Size, dtype: torch.dtype) -> Tensor:
-    return torch.zeros(1, dtype=dtype).expand(shape)
+    return torch.zeros(1, dtype=dtype, device="cpu").expand(shape)
 
 
 def dated(finding: Finding, calls: int) -> Finding:

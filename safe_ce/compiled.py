@@ -6,15 +6,17 @@ call that they break; in compiled code its real kernel looks at values, as the g
 
 from __future__ import annotations
 
-import itertools
-from collections import defaultdict
+import zlib
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.symbolic_convert import InstructionTranslator
 
 from safe_ce import contract, guard, modes, probe
 from safe_ce.findings import SafeCrossEntropyError
+from safe_ce.settings import checked_causes
 
 if TYPE_CHECKING:
     from safe_ce.modes import Mode
@@ -48,7 +50,7 @@ def look(
     """
     plain = type(input) in (Tensor, nn.Parameter) and type(target) in (Tensor, nn.Parameter)
     typed = isinstance(ignore_index, int) and isinstance(reduction, str) and isinstance(label_smoothing, float)
-    graph = _begun(owner.mode) if plain and typed and _TELLS_EXPORTS else 0
+    graph = _place(owner.mode) if plain and typed and _TELLS_EXPORTS else 0
     if graph:
         torch.ops.safe_ce.look(
             input,
@@ -63,28 +65,43 @@ def look(
             graph,
             # The id of a loss is one more thing that a graph would hold only for: it is asked for in need alone.
             id(owner) if owner.on_finding is not None and isinstance(owner, nn.Module) else 0,
-            _kept_on(input.device.type),
+            _kept_on(input.device.type, input.device.index),
         )
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _begun(own_mode: Mode | None) -> int:
-    """The number of a call in a graph, by which it remembers; 0 in mode off, and in a graph that is exported."""
-    return 0 if modes.in_force(own_mode) == "off" or torch.compiler.is_exporting() else next(_numbers)
+def _place(own_mode: Mode | None) -> int:
+    """A number for this tracing of this place in the program; 0 for no operator there.
+
+    That is in mode off, in a graph that is exported, and in the body of a higher-order operator, a condition or a loop
+    say, which may change nothing.
+    """
+    tracer: Any = InstructionTranslator.current_tx()
+    if (own_mode or modes.process) == "off" or torch.compiler.is_exporting() or tracer.output.current_tracer.parent:
+        return 0
+    frames = []
+    while tracer is not None:
+        frames.append(f"{tracer.f_code.co_filename}:{tracer.lineno}")
+        tracer = tracer.parent
+    place = "\n".join(frames)
+    _tracings[place] += 1
+    # The same in every run of the program: the compiler's caches on disk have it in their keys.
+    return 1 + zlib.crc32(f"{place}\n{_tracings[place]}".encode())
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _kept_on(device: str) -> Tensor:
+def _kept_on(device: str, index: int | None) -> Tensor:
     """What the operator is declared to change, on a device."""
-    if device not in _kept:
-        _kept[device] = torch.zeros(1, device=device)
-    return _kept[device]
+    place = torch.device(device) if index is None else torch.device(device, index)
+    if place not in _kept:
+        _kept[place] = torch.zeros(1, device=place)
+    return _kept[place]
 
 
-_numbers = itertools.count(1)
-_kept: dict[str, Tensor] = {}
+_kept: dict[torch.device, Tensor] = {}
+_tracings: Counter[str] = Counter()
 _memories: defaultdict[int, guard.Memory] = defaultdict(guard.Memory)
-"""What the calls in compiled graphs remember, by their numbers. A graph may serve many losses."""
+"""What the calls in compiled graphs remember, by `_place`. A graph may serve many losses."""
 
 
 def _real(*arguments: Any) -> None:
@@ -95,7 +112,7 @@ def _real(*arguments: Any) -> None:
     owner = guard.LOSSES.get(loss)
     memory = _memories[graph] if owner is None else owner._memory or owner._begin()
     if owner is None:
-        owner = _Owner(own_probe or None, tuple(ignore.split(",")) if ignore else ())
+        owner = _Owner(own_probe or None, checked_causes(ignore.split(",")) if ignore else ())
     try:
         guard.look(memory, mode, owner, tuple(call))
     except SafeCrossEntropyError as error:
@@ -116,7 +133,7 @@ def _fake(*arguments: Any) -> None:
         return
     from safe_ce import verdict
 
-    owner = _Owner("never", tuple(ignore.split(",")) if ignore else ())
+    owner = _Owner("never", checked_causes(ignore.split(",")) if ignore else ())
     try:
         verdict.of_broken(guard.Memory(), guard.settings("default", owner), (*tensors, *options))
     except SafeCrossEntropyError as error:

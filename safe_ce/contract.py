@@ -49,7 +49,7 @@ def is_broken(input: Tensor, target: Tensor, ignore_index: int) -> bool:
     """
     shape = input.shape
     wanted = target.shape
-    if shape == wanted:
+    if len(shape) == len(wanted) and shape == wanted:  # sizes that are no numbers yet are not to be compared in vain
         ignores = type(ignore_index) is int and ignore_index >= 0
         return ignores or not target.dtype.is_floating_point or not shape
     dims = len(shape)

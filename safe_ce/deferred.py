@@ -7,7 +7,9 @@ native's own kernels, so that it arrives even where a label out of range ends th
 from __future__ import annotations
 
 import atexit
+import ctypes
 import operator
+import os
 import sys
 import threading
 from dataclasses import dataclass
@@ -36,7 +38,10 @@ SCORES = 2**14
 """Scores that are sent, in scheduled calls; two rows at least."""
 
 NOT_YET = -(2**63) + 1
-"""What is in host memory until the labels are."""
+"""What is last in host memory until the labels are."""
+
+LOSSES = 64
+"""Losses of which something may be under way. Beyond, what is under way of the oldest is forgotten."""
 
 
 class Event(Protocol):
@@ -52,8 +57,11 @@ class Event(Protocol):
 class Queue(Protocol):
     """How values get from a device to the host without waiting."""
 
-    def send(self, tensor: Tensor) -> Tensor:
-        """Host memory that will hold what the tensor holds at this point of the stream."""
+    def allocate(self, tensor: Tensor) -> Tensor:
+        """Host memory for what a tensor holds, from which and to which a copy waits for nothing."""
+
+    def copy(self, tensor: Tensor, held: Tensor) -> None:
+        """Copy, at this point of the stream, what a tensor holds."""
 
     def event(self, device: torch.device) -> Event:
         """This point of the device's current stream."""
@@ -68,11 +76,11 @@ class Accelerator:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def send(self, tensor: Tensor) -> Tensor:
-        held = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
-        if held.dtype is torch.int64 and held.numel():
-            held.view(-1)[0] = NOT_YET
-        return held.copy_(tensor, non_blocking=True)
+    def allocate(self, tensor: Tensor) -> Tensor:
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
+
+    def copy(self, tensor: Tensor, held: Tensor) -> None:
+        held.copy_(tensor, non_blocking=True)
 
     def event(self, device: torch.device) -> Event:
         module = torch.get_device_module(self._name)
@@ -81,7 +89,8 @@ class Accelerator:
         return event
 
     def is_capturing(self) -> bool:
-        return self._name == "cuda" and torch.cuda.is_current_stream_capturing()
+        asked = getattr(torch.get_device_module(self._name), "is_current_stream_capturing", None)
+        return asked is not None and bool(asked())
 
 
 QUEUES: dict[str, Queue] = {"cuda": Accelerator("cuda"), "xpu": Accelerator("xpu")}
@@ -113,21 +122,26 @@ def send(memory: Memory, settings: Settings, seen: Arguments, *, due: bool) -> N
     """Send what is needed of a call's values, if its device can and not too much is under way."""
     input, target, weight, ignore_index, *rest = seen
     queue = QUEUES.get(input.device.type)
-    if queue is None or len(memory.under_way) >= UNDER_WAY or target.device != input.device:
+    if queue is None or len(memory.under_way) >= UNDER_WAY or target.device != input.device or queue.is_capturing():
         return
     with probe.unobserved():
         found = parts(input, target, weight, operator.index(ignore_index), due=due)
         if not found:
             return
-        sent = {name: queue.send(part) for name, part in found.items()}
+        sent = {name: queue.allocate(part) for name, part in found.items()}
+        if "labels" in sent and sent["labels"].dtype is torch.int64:
+            sent["labels"].view(-1)[-1] = NOT_YET
+        for name, part in found.items():
+            queue.copy(part, sent[name])
         event = queue.event(input.device)
     told = [None if tensor is None else (tensor.shape, tensor.dtype) for tensor in (input, target, weight)]
     arguments: Arguments = (*told, ignore_index, *rest)
     memory.under_way.append(Evidence(memory.schedule.calls, settings, arguments, sent, event, queue))
-    if not _unsaid:
-        atexit.unregister(_say_the_rest)
-        atexit.register(_say_the_rest)
-    _unsaid.add(memory)
+    _unsaid[memory] = None
+    if len(_unsaid) > LOSSES:
+        forgotten = next(iter(_unsaid))
+        del _unsaid[forgotten]
+        forgotten.under_way.clear()
 
 
 def parts(input: Tensor, target: Tensor, weight: Tensor | None, ignored: int, *, due: bool) -> dict[str, Tensor]:
@@ -182,32 +196,54 @@ def arrived(memory: Memory, *, wait: bool = False) -> Iterator[Evidence]:
                 return
             memory.under_way.popleft()
         yield first
-    _unsaid.discard(memory)
+    _unsaid.pop(memory, None)
 
 
-def survivors(memory: Memory) -> Iterator[Evidence]:
-    """What had arrived, labels at least, when the device's context ended. Nothing remains under way."""
-    left = tuple(memory.under_way)
-    memory.under_way.clear()
-    _unsaid.discard(memory)
+def survivors(memory: Memory) -> list[Evidence]:
+    """What had arrived, labels at least, of calls under way when the device's context ended; none if it has not."""
+    with _lock:
+        left = tuple(memory.under_way)
+        try:
+            for evidence in left[:1]:
+                evidence.event.query()
+        except RuntimeError:
+            memory.under_way.clear()
+        else:
+            return []
+    _unsaid.pop(memory, None)
     for evidence in left:
-        labels = evidence.parts.get("labels")
-        if labels is not None and labels.dtype is torch.int64 and int(labels.view(-1)[0]) != NOT_YET:
-            yield evidence
+        # Torch's allocator of pinned memory asks the device when it is given back, which after the context's end
+        # ends the process. So it never is: this adds a reference that nobody has.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(evidence))
+    return [evidence for evidence in left if _has_labels(evidence)]
+
+
+def _has_labels(evidence: Evidence) -> bool:
+    labels = evidence.parts.get("labels")
+    return labels is not None and labels.dtype is torch.int64 and int(labels.view(-1)[-1]) != NOT_YET
 
 
 _lock = threading.Lock()
-_unsaid: set[Memory] = set()
+_unsaid: dict[Memory, None] = {}
+"""The losses of which something is under way, oldest first."""
+
+_process = os.getpid()
 
 
+@atexit.register
 def _say_the_rest() -> None:
     """At the interpreter's exit: report what was sent and not yet read."""
+    if not _unsaid or os.getpid() != _process:  # what a forked process inherits is its parent's to say
+        return
     from safe_ce import verdict
+    from safe_ce.diagnosis import log_fault
     from safe_ce.findings import SafeCrossEntropyError, SafeCrossEntropyWarning
 
     for memory in tuple(_unsaid):
         while memory.under_way:
             try:
-                verdict.flush(memory, memory.under_way[-1].settings)
+                verdict.flush(memory, memory.under_way[0].settings)
             except (SafeCrossEntropyError, SafeCrossEntropyWarning) as error:
                 print(f"safe_ce, as the interpreter exits:\n{error}", file=sys.stderr)
+            except Exception as fault:
+                log_fault(fault, "on_finding raised {} as the interpreter exits")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from safe_ce import contract, guard, modes, schedule
+from safe_ce import contract, guard, modes, schedule, settings
 from safe_ce.findings import SafeCrossEntropyError
 
 if TYPE_CHECKING:
@@ -96,12 +96,11 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
             return
         own = None if mode is None else modes.checked(mode)
         own_probe = None if probe is None else schedule.checked(probe)
-        ignored = _checked_causes(ignore)
+        ignored = settings.checked_causes(ignore)
         in_force = modes.in_force(own)
         # The deprecated arguments override `reduction`, whatever it is.
         options = (ignore_index, reduction if size_average is None and reduce is None else "mean", label_smoothing)
-        if on_finding is not None and not callable(on_finding):
-            raise TypeError(f"on_finding must be callable, not {type(on_finding).__name__}")
+        settings.checked_callback(on_finding)
         failure: Exception | None = None
         try:
             super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
@@ -109,8 +108,8 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
             failure = error
         try:
             if in_force != "off":
-                settings = guard.Settings(in_force, "never", ignored, on_finding)
-                _check_construction(settings, weight, size_average, options, failure)
+                how = guard.Settings(in_force, "never", ignored, on_finding)
+                _check_construction(how, weight, size_average, options, failure)
             if failure is not None:
                 raise failure
         except SafeCrossEntropyError as error:
@@ -128,6 +127,17 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         self._begin()
 
     @override
+    def __setattr__(self, name: str, value: Any) -> None:
+        check = None if _is_traced() else settings.CHECKS.get(name)
+        if check is not None:
+            value = check(value)
+            if self._memory is not None:
+                # What was found out under the old setting says nothing of the new one.
+                self._memory.sound.clear()
+                self._memory.schedule.begin_again()
+        super().__setattr__(name, value)
+
+    @override
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         if _is_traced():
             return self._traced(input, target)
@@ -139,7 +149,7 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         if native is cross_entropy:
             native = contract.original
         mode = self.mode or modes.innermost() or modes.process  # as modes.in_force, without a call
-        if mode != "default" and modes.checked(mode) == "off":
+        if mode == "off":
             return native(
                 input,
                 target,
@@ -260,7 +270,9 @@ def cross_entropy(
         reduction = nn._reduction.legacy_get_string(size_average, reduce)
     owner = _NOBODY if mode is None and probe is None and not ignore and on_finding is None else None
     if owner is None:
-        owner = _Caller(mode, None if probe is None else schedule.checked(probe), _checked_causes(ignore), on_finding)
+        owner = _Caller(
+            mode, None if probe is None else schedule.checked(probe), settings.checked_causes(ignore), on_finding
+        )
     if _is_traced():
         from safe_ce import compiled
 
@@ -366,25 +378,8 @@ def _flush(memory: guard.Memory, mode: Mode | None, owner: guard.Owner) -> None:
             raise error.with_traceback(None) from None
 
 
-def _checked_causes(names: Iterable[str]) -> tuple[str, ...]:
-    """The names of the causes that are given by name or code; a ValueError lists the valid ones."""
-    if isinstance(names, str):
-        raise TypeError(f"ignore must be a collection of cause names or codes, such as ({names!r},)")
-    names = tuple(names)
-    if not names:
-        return ()
-    from safe_ce.causes import CATALOGUE
-
-    known = {key: entry.name for entry in CATALOGUE for key in (entry.name, entry.code)}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        valid = ", ".join(f"{entry.code} {entry.name}" for entry in CATALOGUE)
-        raise ValueError(f"ignore names no cause: {', '.join(map(repr, unknown))}; the causes are {valid}")
-    return tuple(known[name] for name in names)
-
-
 def _check_construction(
-    settings: guard.Settings,
+    how: guard.Settings,
     weight: Any,
     size_average: Any,
     options: tuple[Any, Any, Any],
@@ -409,4 +404,4 @@ def _check_construction(
         label_smoothing=label_smoothing,
         stage="construction",
     )
-    verdict.of_construction(settings, record, error)
+    verdict.of_construction(how, record, error)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Literal, get_args
 
 Probe = Literal["every", "scheduled", "never"]
 PROBES: tuple[Probe, ...] = get_args(Probe)
 
-LEAST = 1000
-"""However long a run, one call in so many is looked at."""
+FIRST = 10
+"""Calls that are all looked at, to begin with."""
+
+LEAST = 997
+"""However long a run, one call in so many is looked at. Prime, as no number of losses in a step is a multiple of it."""
 
 KINDS = 64
 
@@ -21,19 +25,29 @@ def checked(probe: object) -> Probe:
     return probe
 
 
+def _early() -> tuple[int, ...]:
+    numbers = [1]
+    while numbers[-1] < 4 * LEAST:
+        number = numbers[-1]
+        # Odd gaps, so that of a program that calls a loss several times a step each of these calls is looked at.
+        numbers.append(number + (1 if number < FIRST else min(LEAST, number // 4 | 1)))
+    return tuple(numbers)
+
+
+_EARLY = _early()
+_LAST = _EARLY[-1]
+
+
 def is_scheduled(number: int) -> bool:
-    """Whether a look falls on this number, counted from 1: 1 to 10, 20 to 100, 200 to 1000, every 1000th."""
-    return number % _step(number) == 0
+    """Whether a look falls on this number, counted from 1: 1 to 10, 13, 16, 21, 26, 33, 42, 53, 66, 83, 104, ..."""
+    return number in _EARLY if number <= _LAST else (number - _LAST) % LEAST == 0
 
 
 def following(number: int) -> int:
     """The first number after this one that a look falls on."""
-    step = _step(number)
-    return (number // step + 1) * step
-
-
-def _step(number: int) -> int:
-    return min(LEAST, int("1".ljust(len(str(number)), "0")))
+    if number < _LAST:
+        return _EARLY[bisect_right(_EARLY, number)]
+    return number + LEAST - (number - _LAST) % LEAST
 
 
 class Schedule:
@@ -67,6 +81,11 @@ class Schedule:
             self._kinds.add(kind)
         self._start = self.calls
         self.due = self.calls + 1
+
+    def begin_again(self) -> None:
+        """Look at the next call, whatever was planned."""
+        self._start = self.calls
+        self.due = 0
 
     def count(self, probe: Probe) -> bool:
         """Count a call, and say whether its values are looked at."""

@@ -121,12 +121,19 @@ def of_raised(memory: Memory, settings: Settings, arguments: Arguments, error: E
     Returns where the call is one that native accepts: then the exception only passed through it, as those of
     memory, of checkpointing and of a user's own hooks do. On an accelerator it may be that of an earlier call.
     """
-    call = _call(memory, arguments, values=True, rejected=True)
     try:
-        accepted = is_accepted(call)
-        findings = _of_ended_context(memory, settings) if accepted else diagnosis.findings_of(call, settings.ignore)
+        # First, as in an ended context nothing can be asked of the tensors at hand.
+        findings = _of_ended_context(memory, settings)
+        if not findings:
+            device = getattr(arguments[0], "device", None)
+            values = settings.mode == "strict" or getattr(device, "type", "cpu") in deferred.AT_ONCE
+            call = _call(memory, arguments, values=values, rejected=True)
+            if is_accepted(call):
+                return
+            findings = diagnosis.findings_of(call, settings.ignore)
     except Exception as fault:
-        log_fault(fault)
+        if str(fault) != str(error):  # a device that has failed says the same to all who ask
+            log_fault(fault)
         return
     if not findings:
         return

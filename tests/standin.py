@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from safe_ce import deferred
-
 
 class Event:
     def __init__(self, queue, at):
@@ -27,22 +25,28 @@ class Queue:
     """Runs what was enqueued when told to, in order, as a device's stream does."""
 
     def __init__(self):
-        self.work, self.done, self.waits = [], 0, 0
+        self.work, self.host, self.done, self.waits = [], [], 0, 0
         self.ended = self.capturing = False
 
-    def send(self, tensor):
-        held = torch.full_like(tensor, 0)
-        if held.dtype is torch.int64 and held.numel():
-            held.view(-1)[0] = deferred.NOT_YET
+    def allocate(self, tensor):
+        held = torch.zeros_like(tensor)
+        self.host.append(held.untyped_storage())
+        return held
+
+    def copy(self, tensor, held):
         value = tensor.clone()
         self.work.append(lambda: held.copy_(value))
-        return held
 
     def event(self, device):
         return Event(self, len(self.work))
 
     def is_capturing(self):
         return self.capturing
+
+    def holds(self, tensor):
+        """Whether a tensor's values are on the device."""
+        memory = tensor.untyped_storage().data_ptr()
+        return memory not in {held.data_ptr() for held in self.host} and bool(tensor.stride()) and max(tensor.stride())
 
     def run(self):
         """Let the device do all it was given."""

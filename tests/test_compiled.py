@@ -85,6 +85,17 @@ def test_inductor():
         criterion(raw(), torch.tensor([0, 1, 2, 3]))
 
 
+def test_sizes_that_may_differ_are_not_compared():
+    """Native never asks whether the classes are as many as the positions, and so no graph may depend on it."""
+    step = torch.compile(SafeCrossEntropyLoss(), backend="eager", fullgraph=True)
+    for length in (7, 3, 5):
+        input, target = torch.randn(4, 3, length), torch.zeros(4, length).long()
+        torch._dynamo.mark_dynamic(input, 2)
+        torch._dynamo.mark_dynamic(target, 1)
+        with torch._dynamo.config.patch(error_on_recompile=length != 7):
+            step(input, target)
+
+
 def test_another_loss_of_the_same_options_needs_no_other_graph():
     counter = CompileCounterWithBackend("eager")
 
@@ -199,8 +210,20 @@ class TestNothingOfTheGuardIsInTheGraph:
         torch._dynamo.reset()
         assert "safe_ce.look" not in self.graphs(SafeCrossEntropyLoss(mode="off"), raw(), TARGET)[0]
         torch._dynamo.reset()
-        with safe_ce.mode("off"):
-            assert "safe_ce.look" not in self.graphs(SafeCrossEntropyLoss(), raw(), TARGET)[0]
+        safe_ce.set_mode("off")
+        assert "safe_ce.look" not in self.graphs(SafeCrossEntropyLoss(), raw(), TARGET)[0]
+        safe_ce.set_mode(None)
+
+    @pytest.mark.filterwarnings("ignore")
+    def test_in_the_body_of_a_condition_or_a_loop(self):
+        criterion = SafeCrossEntropyLoss()
+
+        def either(input):
+            return torch.cond(input.sum() > 0, lambda a: criterion(a, TARGET), lambda a: a.sum(), (input,))
+
+        input = raw().detach()
+        expected = F.cross_entropy(input, TARGET) if input.sum() > 0 else input.sum()
+        torch.testing.assert_close(torch.compile(either, backend="eager", fullgraph=True)(input), expected)
 
     @pytest.mark.parametrize("strict", [True, False])
     def test_that_is_exported(self, strict):

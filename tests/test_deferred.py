@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import safe_ce
-from safe_ce import SafeCrossEntropyError, SafeCrossEntropyLoss, SafeCrossEntropyWarning, arrival, deferred
+from safe_ce import SafeCrossEntropyError, SafeCrossEntropyLoss, SafeCrossEntropyWarning, arrival, deferred, probe
 from tests.standin import Queue
 
 TARGET = torch.tensor([0, 1, 2, 0])
@@ -42,7 +42,18 @@ def launched(queue, monkeypatch):
         return native(input, target % input.shape[1], **options)
 
     monkeypatch.setattr(F, "cross_entropy", launch)
+    for name in ("bounds", "is_readable"):  # nor can anything be read of a device that has failed
+        monkeypatch.setattr(probe, name, failing(getattr(probe, name), queue))
     return queue
+
+
+def failing(function, queue):
+    def ask(tensor):
+        if queue.ended and queue.holds(tensor):
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return function(tensor)
+
+    return ask
 
 
 def sound():
@@ -161,7 +172,7 @@ class TestLabels:
 
     def sent_after_the_first_looks(self, queue):
         criterion = SafeCrossEntropyLoss()
-        for _ in range(16):
+        for _ in range(15):
             queue.run()
             said(criterion, sound())
         return [set(evidence.parts) for evidence in criterion._memory.under_way]

@@ -105,9 +105,9 @@ class TestMemory:
             for number in range(times):
                 criterion(*batches[number % len(batches) if number % 3 else 7])
 
+        tracemalloc.start()
         work(5_000)
         gc.collect()
-        tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
         work(request.config.getoption("calls"))
         gc.collect()
@@ -147,7 +147,7 @@ class TestMemory:
         assert faults == []
 
 
-BETWEEN = 15
+BETWEEN = 16
 """Calls after which the next one is not looked at."""
 
 
@@ -335,9 +335,72 @@ def test_a_copy_shares_the_callback_and_not_what_it_belongs_to():
 
 def test_a_mode_that_is_misspelt_later_is_an_error():
     criterion = SafeCrossEntropyLoss()
-    criterion.mode = "strcit"
     with pytest.raises(ValueError, match="'strcit'"):
-        criterion(torch.randn(4, 3), TARGET)
+        criterion.mode = "strcit"
+    with pytest.raises(ValueError, match="'often'"):
+        criterion.probe = "often"
+    with pytest.raises(ValueError, match="'softmax'"):
+        criterion.ignore = ["softmax"]
+    with pytest.raises(TypeError, match="callable"):
+        criterion.on_finding = 3
+    assert torch.isfinite(criterion(torch.randn(4, 3), TARGET))
+
+
+def test_what_is_set_later_holds_from_the_next_call():
+    softmaxed = torch.randn(4, 3).softmax(1)
+    criterion = SafeCrossEntropyLoss(probe="never")
+    for _ in range(100):
+        criterion(softmaxed, TARGET)
+    criterion.probe = "every"
+    with pytest.raises(SafeCrossEntropyError):
+        criterion(softmaxed, TARGET)
+    criterion.ignore = ["SCE101"]
+    criterion(softmaxed, TARGET)
+
+
+def test_a_cause_that_was_warned_about_is_an_error_where_errors_are_raised():
+    criterion = SafeCrossEntropyLoss(mode="warn")
+    with pytest.warns(SafeCrossEntropyWarning):
+        for _ in range(30):
+            criterion(torch.randn(4, 3, requires_grad=True).softmax(1), TARGET)
+    criterion.mode = "default"
+    for _ in range(3):
+        with pytest.raises(SafeCrossEntropyError):
+            criterion(torch.randn(4, 3, requires_grad=True).softmax(1), TARGET)
+
+
+def test_logits_that_are_leaves_are_not_taken_for_those_without_a_graph():
+    criterion = SafeCrossEntropyLoss()
+    for _ in range(BETWEEN):
+        criterion(torch.randn(4, 3, requires_grad=True), TARGET)
+    with pytest.raises(SafeCrossEntropyError):
+        criterion(torch.randn(4, 3).softmax(1), TARGET)
+
+
+def test_a_function_mode_sees_what_it_sees_of_native():
+    from torch.overrides import TorchFunctionMode
+
+    class Record(TorchFunctionMode):
+        def __torch_function__(self, function, types, arguments=(), options=None):
+            seen.append(function)
+            return function(*arguments, **(options or {}))
+
+    for criterion in (SafeCrossEntropyLoss(), SafeCrossEntropyLoss(mode="strict")):
+        for _ in range(BETWEEN):
+            seen = []
+            with Record():
+                criterion(torch.randn(4, 3, requires_grad=True), TARGET)
+            assert seen[-1] is F.cross_entropy
+            assert [function.__name__ for function in seen] == ["randn", "cross_entropy"]
+
+
+@pytest.mark.parametrize("heads", [2, 3, 8, 10])
+def test_each_head_of_a_loss_that_serves_several_is_looked_at(heads):
+    criterion = SafeCrossEntropyLoss(mode="warn")
+    with pytest.warns(SafeCrossEntropyWarning, match="logits-not-finite"):
+        for step in range(60):
+            for head in range(heads):
+                criterion(torch.randn(4, 3) / (step < 30 or head > 0), TARGET)
 
 
 def test_causes_may_be_ignored_by_any_iterable():

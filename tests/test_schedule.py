@@ -27,8 +27,16 @@ def looks(schedule, signatures, probe="scheduled"):
 
 
 def test_the_first_calls_and_then_ever_fewer():
-    tens, hundreds = range(20, 101, 10), range(200, 1001, 100)
-    assert looks(Schedule(), [("k", 1)] * 3500) == [*range(1, 11), *tens, *hundreds, 2000, 3000]
+    found = looks(Schedule(), [("k", 1)] * 20 * LEAST)
+    assert found[:20] == [*range(1, 11), 13, 16, 21, 26, 33, 42, 53, 66, 83, 104]
+    assert {after - before for before, after in itertools.pairwise(found[-10:])} == {LEAST}
+
+
+@pytest.mark.parametrize("calls_in_a_step", range(2, 17))
+def test_no_call_of_a_step_escapes(calls_in_a_step):
+    found = looks(Schedule(), [("k", 1)] * 20 * LEAST)
+    for part in (found, found[len(found) // 2 :]):
+        assert {number % calls_in_a_step for number in part} == set(range(calls_in_a_step))
 
 
 @given(st.integers(1, 10**7))
@@ -70,7 +78,7 @@ def test_every_and_never():
 def test_between_two_looks_a_call_need_only_be_counted():
     schedule = Schedule()
     looks(schedule, [("k", 1)] * 42)
-    assert (schedule.calls, schedule.due) == (42, 50)
+    assert (schedule.calls, schedule.due) == (42, 53)
 
 
 @pytest.mark.parametrize("build", [checked, lambda probe: SafeCrossEntropyLoss(probe=probe)])
@@ -86,7 +94,7 @@ class TestALossSays:
 
     def after_some_calls(self, **options):
         criterion = SafeCrossEntropyLoss(**options)
-        for _ in range(15):
+        for _ in range(16):  # and the next is not scheduled
             criterion(torch.randn(4, 3), self.target)
         return criterion(torch.randn(4, 3).softmax(1), self.target)
 

@@ -1,0 +1,45 @@
+"""What may be set on a loss beside native's own options, and how it is checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from safe_ce import modes, schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from safe_ce.findings import OnFinding
+
+
+def checked_callback(on_finding: OnFinding) -> OnFinding:
+    """Return ``on_finding`` if it may be called, or is None."""
+    if on_finding is not None and not callable(on_finding):
+        raise TypeError(f"on_finding must be callable, not {type(on_finding).__name__}")
+    return on_finding
+
+
+def checked_causes(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of the causes that are given by name or code; a ValueError lists the valid ones."""
+    if isinstance(names, str):
+        raise TypeError(f"ignore must be a collection of cause names or codes, such as ({names!r},)")
+    names = tuple(names)
+    if not names:
+        return ()
+    from safe_ce.causes import CATALOGUE
+
+    known = {key: entry.name for entry in CATALOGUE for key in (entry.name, entry.code)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        valid = ", ".join(f"{entry.code} {entry.name}" for entry in CATALOGUE)
+        raise ValueError(f"ignore names no cause: {', '.join(map(repr, unknown))}; the causes are {valid}")
+    return tuple(known[name] for name in names)
+
+
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "mode": lambda mode: None if mode is None else modes.checked(mode),
+    "probe": lambda probe: None if probe is None else schedule.checked(probe),
+    "ignore": checked_causes,
+    "on_finding": checked_callback,
+}
+"""By the attribute: what it is set to, as it is kept; an error that lists what is valid for anything else."""
