@@ -15,6 +15,11 @@ def pytest_addoption(parser):
     parser.addoption("--calls", type=int, default=20_000, help="generated calls of the contract's tests")
 
 
+def pytest_configure():
+    # Threads of small calls only wait for one another; and of several bad labels native names the one met first.
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def fresh_start(monkeypatch):
     monkeypatch.delenv(modes.VARIABLE, raising=False)

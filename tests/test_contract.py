@@ -86,16 +86,7 @@ def check(call: Generated):
         assert same(loss.detach(), native)
 
 
-@pytest.fixture
-def one_thread():
-    """Of several bad labels native names the one that a thread meets first."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def test_generated_calls_keep_the_contract(request, one_thread):
+def test_generated_calls_keep_the_contract(request):
     count = request.config.getoption("calls")
 
     @settings(max_examples=count // VARIANTS, deadline=None, suppress_health_check=list(HealthCheck), database=None)
