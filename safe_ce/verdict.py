@@ -125,8 +125,9 @@ def of_raised(memory: Memory, settings: Settings, arguments: Arguments, error: E
         # First, as in an ended context nothing can be asked of the tensors at hand.
         findings = _of_ended_context(memory, settings)
         if not findings:
-            device = getattr(arguments[0], "device", None)
-            values = settings.mode == "strict" or getattr(device, "type", "cpu") in deferred.AT_ONCE
+            input = arguments[0]
+            far = isinstance(input, torch.Tensor) and input.device.type not in deferred.AT_ONCE
+            values = settings.mode == "strict" or not far
             call = _call(memory, arguments, values=values, rejected=True)
             if is_accepted(call):
                 return
