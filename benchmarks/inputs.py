@@ -16,7 +16,7 @@ FORWARD, BACKWARD = "forward", "fwd+bwd"
 
 SHORTEST, LONGEST, CLASSES = 32, 64, 10
 DRAWN = 100
-"""Batches whose length is drawn. Their number divides a block of calls (see `benchmarks.timing`)."""
+"""Batches whose length is drawn."""
 
 
 class Case(NamedTuple):

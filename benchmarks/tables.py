@@ -45,7 +45,9 @@ def markdown(record: Record) -> str:
         ratios = (f"{row['ratio']:.2f}" if row["mode"] == "strict" else f"{row['ratio']:.3f}" for row in found)
         rows.append((case, phase, _time(found[0]["native_us"]), *ratios, used))
     lines = _piped(("logits", "phase", "native", *(f"`{mode}`" for mode in modes), "`strict`, as used"), rows)
-    lines += ["", *_piped(("what", "logits", "phase", "own time", "ratio", "version"), _alternatives(record))]
+    smallest = record["alternatives"][0]["case"]
+    others = [row for row in _alternatives(record) if row[1] == smallest]
+    lines += ["", *_piped(("what", "logits", "phase", "own time", "ratio", "version"), others)]
     return "\n".join([*lines, "", _where(record)])
 
 

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 Loss = Callable[[Tensor, Tensor], Any]
 
 BLOCK = schedule.LEAST
-"""Calls in a block of cheap ones: however long the run, exactly one of so many is looked at."""
+"""Calls in a block of cheap ones: however long the run, one of so many is looked at."""
+
+RARE = 5
+"""Blocks of calls after which no more than one look falls on each."""
 
 SHORTEST_BLOCK = 4e-3
 """Seconds that a block of dear calls takes at least."""
@@ -93,7 +96,7 @@ def whole(
 
 
 def in_blocks(case: Case) -> int:
-    """How often a statement runs for a block of calls that holds exactly one scheduled look."""
+    """How often a statement runs for a block of calls that holds one scheduled look."""
     return -(-BLOCK // len(case.pairs))
 
 
@@ -101,7 +104,7 @@ def warm(losses: Iterable[Loss], case: Case) -> None:
     """Let guarded losses see the shapes, and get past the frequent looks of the first calls."""
     with stubbed():
         for loss in losses:
-            for _ in range(2 * in_blocks(case)):
+            for _ in range(RARE * in_blocks(case)):
                 for input, target in case.pairs:
                     loss(input, target)
 
