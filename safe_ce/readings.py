@@ -54,7 +54,7 @@ class Reading(NamedTuple):
 
 def shape_of(text: str) -> tuple[int, ...]:
     """The sizes in ``"2, 5"``."""
-    return tuple(map(int, re.findall(r"\d+", text)))
+    return tuple(map(int, re.findall(r"\d{1,18}", text)))
 
 
 def named(*causes: str) -> tuple[Guess, ...]:
@@ -184,7 +184,10 @@ def both_sizes(match: re.Match[str]) -> Reading:
     """A message with both shapes."""
     groups = match.groupdict()
     input, target = shape_of(groups["input"]), shape_of(groups["target"])
-    return Reading(f"the logits are {input} and the target is {target}", (Fits(1.0, input, target),))
+    guesses: tuple[Guess, ...] = (Fits(1.0, input, target),)
+    if len(input) == 1:  # releases differ in what they take there
+        guesses += named("arguments-swapped" if len(target) > 1 else "logits-missing-batch-dim")
+    return Reading(f"the logits are {input} and the target is {target}", guesses)
 
 
 def label(match: re.Match[str]) -> Reading:
