@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from safe_ce import SafeCrossEntropyError, SafeCrossEntropyLoss
+from safe_ce import SafeCrossEntropyError, SafeCrossEntropyLoss, Severity
 
 FAILURES = ["failures.jsonl", "more_failures.jsonl", "blind_failures.jsonl"]
 SOUND = ["legitimate.jsonl", "more_legitimate.jsonl", "blind_legitimate.jsonl"]
@@ -39,11 +39,11 @@ def built(case):
     return space["logits"], space["target"], options
 
 
-def strict_findings(logits, target, options):
+def raised_findings(logits, target, options, mode="strict"):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            SafeCrossEntropyLoss(mode="strict", **options)(logits, target)
+            SafeCrossEntropyLoss(mode=mode, **options)(logits, target)
     except SafeCrossEntropyError as error:
         return error.findings
     return ()
@@ -62,7 +62,7 @@ def test_recorded_mistakes_are_named(name):
     for case in read(name):
         if not case["decidable"]:
             continue
-        causes = [finding.cause for finding in strict_findings(*built(case))][:1]
+        causes = [finding.cause for finding in raised_findings(*built(case))][:1]
         score.cases += 1
         score.first += causes == [case["cause"]]
         good = bool(set(causes) & {case["cause"], *case["also_acceptable"]})
@@ -74,10 +74,19 @@ def test_recorded_mistakes_are_named(name):
 
 
 @pytest.mark.parametrize("name", FAILURES)
+def test_what_is_an_error_is_raised_in_default_mode_too(name):
+    for case in read(name):
+        strict = raised_findings(*built(case))
+        if strict and strict[0].severity is Severity.ERROR:
+            found = raised_findings(*built(case), mode="default")
+            assert [finding.cause for finding in found][:1] == [strict[0].cause], case["id"]
+
+
+@pytest.mark.parametrize("name", FAILURES)
 def test_every_fix_of_a_recorded_mistake_runs(name):
     for case in read(name):
         logits, target, options = built(case)
-        fix = next((finding.fix for finding in strict_findings(logits, target, options)), None)
+        fix = next((finding.fix for finding in raised_findings(logits, target, options)), None)
         if fix is None:
             continue
         names = {"torch": torch, "F": F, "input": logits, "target": target, **options}

@@ -13,8 +13,8 @@ from torch import nn
 
 from safe_ce.causes import BY_NAME
 from safe_ce.messages import MOST, explained
-from safe_ce.rules import RULES
-from safe_ce.tells import TELLS
+from safe_ce.messages.rules import RULES
+from safe_ce.messages.tells import TELLS
 from tests.test_cases import FAILURES, built, read
 
 
@@ -331,4 +331,6 @@ def test_every_rule_s_causes_can_be_told_apart():
 def test_importing_the_library_does_not_import_what_reads_messages():
     code = "import json, sys, safe_ce; print(json.dumps([name for name in sys.modules if name.startswith('safe_ce')]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"safe_ce.messages", "safe_ce.rules", "safe_ce.tells", "safe_ce.commands"} & set(json.loads(done.stdout))
+    assert not {"safe_ce.messages", "safe_ce.messages.rules", "safe_ce.messages.tells", "safe_ce.commands"} & set(
+        json.loads(done.stdout)
+    )

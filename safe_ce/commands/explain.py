@@ -117,7 +117,7 @@ def entry(cause: Cause, width: int) -> str:
 
 
 def _content(explanation: Explanation) -> dict[str, Any]:
-    from safe_ce.tells import TELLS
+    from safe_ce.messages.tells import TELLS
 
     return {
         "message": explanation.message,
@@ -129,7 +129,7 @@ def _content(explanation: Explanation) -> dict[str, Any]:
 
 def written(explanation: Explanation, width: int) -> str:
     """What a message means, as text of at most ``width`` columns, but for native's own words."""
-    from safe_ce.tells import TELLS
+    from safe_ce.messages.tells import TELLS
 
     lines = [*textwrap.wrap(explanation.meaning, width), f"  native: {explanation.message}"]
     if explanation.note is not None:

@@ -19,15 +19,15 @@ from safe_ce.causes import BY_NAME
 from safe_ce.contract import broken_clause
 from safe_ce.diagnosis import findings_of
 from safe_ce.findings import Confidence, Finding
-from safe_ce.readings import Fits, Named, shape_of
-from safe_ce.rules import RULES
-from safe_ce.tells import TELLS
+from safe_ce.messages.readings import Fits, Named, shape_of
+from safe_ce.messages.rules import RULES
+from safe_ce.messages.tells import TELLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from safe_ce.readings import Guess, Reading
-    from safe_ce.rules import Rule
+    from safe_ce.messages.readings import Guess, Reading
+    from safe_ce.messages.rules import Rule
 
 MOST = 5
 """Causes that are listed: more would be no answer."""

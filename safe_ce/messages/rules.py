@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from safe_ce.readings import (
+from safe_ce.messages.readings import (
     Reading,
     both_sizes,
     dtype,
