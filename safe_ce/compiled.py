@@ -49,7 +49,7 @@ def look(
     for subclasses of tensors.
     """
     plain = type(input) in (Tensor, nn.Parameter) and type(target) in (Tensor, nn.Parameter)
-    typed = isinstance(ignore_index, int) and isinstance(reduction, str) and isinstance(label_smoothing, float)
+    typed = isinstance(ignore_index, int) and isinstance(reduction, str) and isinstance(label_smoothing, (int, float))
     graph = _place(owner.mode) if plain and typed and _TELLS_EXPORTS else 0
     if graph:
         torch.ops.safe_ce.look(
