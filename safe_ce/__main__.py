@@ -1,4 +1,4 @@
-"""python -m safe_ce: the demo, and the catalogue in the terminal."""
+"""python -m safe_ce: the demo, the catalogue, and what a message or shapes tell without the tensors."""
 
 from __future__ import annotations
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 def is_odd(evidence: Evidence) -> bool:
     """Whether what has arrived may show a mistake. Errs towards yes, as a look on the CPU does."""
     (shape, dtype), _, _, ignore_index, _, label_smoothing = evidence.arguments
-    dim = 1 if len(shape) > 1 else 0
     labels, scores, weight = (evidence.parts.get(name) for name in ("labels", "scores", "weight"))
     with probe.unobserved():
         if "summary" in evidence.parts:
@@ -31,14 +30,8 @@ def is_odd(evidence: Evidence) -> bool:
             odd = labels is not None and probe.odd_ids(labels, shape, ignore_index)
         if odd or scores is None:
             return odd
-        if probe.may_be_exchanged(shape) or shape[dim] == 1 or not 0.0 <= label_smoothing < 1.0:
-            return True
-        if weight is not None and probe.odd_weight(weight):
-            return True
-        if probe.odd_scores([scores], dtype, 1, single=len(shape) == 1):
-            return True
         rows = evidence.parts.get("target_rows")
-        return rows is not None and probe.odd_probabilities([rows], 1)
+        return probe.odd_values(shape, dtype, [scores], None if rows is None else [rows], 1, weight, label_smoothing)
 
 
 def call_of(evidence: Evidence) -> Call:

@@ -65,6 +65,11 @@ def native_error(call: Call) -> Exception | None:
     return None
 
 
+def first_line(error: Exception) -> str:
+    """An exception's class and the first line of what it says, as a report quotes native."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
 def may_ask_native(call: Call) -> bool:
     """Whether native may be run only to hear what it says.
 

@@ -107,12 +107,7 @@ def _views(tensor: Tensor) -> Iterator[Tensor]:
     if tensor.is_contiguous():
         yield from tensor.view(-1).split(PIECE)
         return
-    rest = tensor.numel() // tensor.shape[0]
-    if rest > PIECE:
-        for part in tensor.unbind(0):
-            yield from _views(part)
-        return
-    yield from tensor.split(max(1, PIECE // rest))
+    yield from _slabs(tensor)
 
 
 def thinned(tensor: Tensor, keep: int | None = None, limit: int = SAMPLE) -> Tensor:
@@ -197,17 +192,48 @@ def deserves_a_closer_look(
     with unobserved():
         if not input.is_floating_point() or target.is_complex() or not isinstance(label_smoothing, (int, float)):
             return False  # native refuses it, or takes what is no mistake
-        if not input.numel() or input.shape[dim] == 1 or not 0.0 <= label_smoothing < 1.0:
-            return True
-        if weight is not None and odd_weight(weight):
+        if not input.numel():
             return True
         if input.dtype is torch.float16 and input.numel() // input.shape[dim] > 4_000:
             return True
-        if odd_scores(_parts(input, dim, thorough), input.dtype, dim, single=input.ndim == 1):
+        soft = input.shape == target.shape
+        probabilities = _parts(target, dim, thorough) if soft else None
+        scores = _parts(input, dim, thorough)
+        if odd_values(input.shape, input.dtype, scores, probabilities, dim, weight, label_smoothing):
             return True
-        if input.shape == target.shape:
-            return odd_probabilities(_parts(target, dim, thorough), dim)
-        return may_be_exchanged(input.shape) or (labels and odd_ids(target, input.shape, ignore_index))
+        return labels and not soft and odd_ids(target, input.shape, ignore_index)
+
+
+def odd_values(
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    scores: Iterable[Tensor],
+    probabilities: Iterable[Tensor] | None,
+    dim: int,
+    weight: Tensor | None,
+    label_smoothing: float,
+) -> bool:
+    """Whether what was read of a call, but for its class ids, may show a mistake.
+
+    Args:
+        shape: The logits'.
+        dtype: The logits'.
+        scores: What was read of them, with classes in ``dim``.
+        probabilities: What was read of the target, with classes in ``dim``; None where it holds ids.
+        dim: Where the classes are in what was read.
+        weight: Class weights, or None.
+        label_smoothing: As native's.
+    """
+    if shape[1 if len(shape) > 1 else 0] == 1 or not 0.0 <= label_smoothing < 1.0:
+        return True
+    if weight is not None and _odd_weight(weight):
+        return True
+    if _odd_scores(scores, dtype, dim, single=len(shape) == 1):
+        return True
+    if probabilities is not None:
+        return _odd_probabilities(probabilities, dim)
+    # The classes may be in the last dimension, of as many classes as steps.
+    return len(shape) > 2 and shape[-1] == shape[1]
 
 
 def _parts(tensor: Tensor, dim: int, thorough: bool) -> Iterator[Tensor]:
@@ -218,23 +244,23 @@ def _parts(tensor: Tensor, dim: int, thorough: bool) -> Iterator[Tensor]:
         yield thinned(tensor, dim, GLANCE)
 
 
-def _slabs(tensor: Tensor, dim: int) -> Iterator[Tensor]:
-    """Views of about `PIECE` elements or fewer, cut along any dimension but ``dim``; one row at least."""
-    free = [other for other, size in enumerate(tensor.shape) if other != dim and size > 1]
+def _slabs(tensor: Tensor, whole: int | None = None) -> Iterator[Tensor]:
+    """Views of `PIECE` elements or fewer, cut along any dimension but ``whole``; one row at least."""
+    free = [dim for dim, size in enumerate(tensor.shape) if dim != whole and size > 1]
     if tensor.numel() <= PIECE or not free:
         yield tensor
         return
     cut = free[0]
     for part in tensor.split(max(1, PIECE * tensor.shape[cut] // tensor.numel()), cut):
-        yield from _slabs(part, dim)
+        yield from _slabs(part, whole)
 
 
-def odd_weight(weight: Tensor) -> bool:
+def _odd_weight(weight: Tensor) -> bool:
     """Whether a class weight is 0, negative or not finite."""
     return weight.dtype in _FLOATS and not bool(((weight > 0) & weight.isfinite()).all())
 
 
-def odd_scores(parts: Iterable[Tensor], dtype: torch.dtype, dim: int, *, single: bool) -> bool:
+def _odd_scores(parts: Iterable[Tensor], dtype: torch.dtype, dim: int, *, single: bool) -> bool:
     """Whether scores of a dtype, with classes in ``dim``, are not finite, or distributions, or in a ``single`` row."""
     if single:
         return True  # whole numbers are predicted ids, and a batch may have been taken for a row
@@ -252,7 +278,7 @@ def odd_scores(parts: Iterable[Tensor], dtype: torch.dtype, dim: int, *, single:
     return sums_to_one and count > 1 and lowest >= 0
 
 
-def odd_probabilities(parts: Iterable[Tensor], dim: int) -> bool:
+def _odd_probabilities(parts: Iterable[Tensor], dim: int) -> bool:
     """Whether class probabilities, with classes in ``dim``, are one-hot, or no distributions."""
     for part in parts:
         low, high = bounds(_sums(part, dim))
@@ -266,11 +292,6 @@ def odd_probabilities(parts: Iterable[Tensor], dim: int) -> bool:
 
 def _sums(part: Tensor, dim: int) -> Tensor:
     return part.sum(dim) if part.dtype is torch.float64 else part.sum(dim, dtype=torch.float32)
-
-
-def may_be_exchanged(shape: tuple[int, ...]) -> bool:
-    """Whether logits of a shape may have their classes in the last dimension, of as many classes as steps."""
-    return len(shape) > 2 and shape[-1] == shape[1]
 
 
 def odd_ids(target: Tensor, shape: tuple[int, ...], ignore_index: int) -> bool:

@@ -20,8 +20,8 @@ def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
     lines = [f"[{first.code}] {first.summary}", ""]
     lines += _operands(first.operands)
     for note in first.evidence:
-        lines += _labelled("note", note)
-    lines += _labelled("help", first.help)
+        lines += labelled("note", note)
+    lines += labelled("help", first.help)
     if first.fix is not None:
         lines += [f"        {statement}" for statement in first.fix.splitlines()]
     others = findings[1:]
@@ -29,7 +29,7 @@ def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
         others = tuple(other for other in others if other.confidence is not Confidence.POSSIBLE)
     for other in others[:SHOWN_BESIDE_THE_FIRST]:
         label = "also" if other.confidence is Confidence.CERTAIN else "also possible"
-        lines += _labelled(label, f"[{other.code}] {other.summary}")
+        lines += labelled(label, f"[{other.code}] {other.summary}")
     if native is not None:
         # Unwrapped and whole: it is what people paste into a search box, and what tests match.
         lines.append(f"  native: {native}")
@@ -40,15 +40,16 @@ def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
 def headline(finding: Finding) -> str:
     """The text of a warning: nothing in it changes from step to step."""
     lines = [f"[{finding.code}] {finding.cause}: {finding.title}"]
-    lines += _labelled("help", finding.remedy)
+    lines += labelled("help", finding.remedy)
     lines.append(f"  more: python -m safe_ce explain {finding.code}")
     return "\n".join(lines)
 
 
-def _labelled(label: str, text: str) -> list[str]:
+def labelled(label: str, text: str, width: int = WIDTH) -> list[str]:
+    """A text after its label, in lines of at most ``width`` columns, the later ones under the first."""
     return textwrap.wrap(
         text,
-        WIDTH,
+        width,
         initial_indent=f"  {label}: ",
         subsequent_indent=" " * (len(label) + 4),
         break_long_words=False,

@@ -212,10 +212,7 @@ def tell(settings: Settings, findings: tuple[Finding, ...]) -> None:
 
 
 def _error(findings: tuple[Finding, ...], native: Exception | None) -> SafeCrossEntropyError:
-    if native is None:
-        return SafeCrossEntropyError(findings)
-    first = (str(native).splitlines() or [""])[0]
-    return SafeCrossEntropyError(findings, f"{type(native).__name__}: {first}")
+    return SafeCrossEntropyError(findings, None if native is None else diagnosis.first_line(native))
 
 
 def _stacklevel() -> int:

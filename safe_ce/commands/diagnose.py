@@ -58,7 +58,7 @@ def run(chosen: argparse.Namespace) -> int:
     """Print what is likely wrong with the call, and return the exit status."""
     from safe_ce.call import Call
     from safe_ce.contract import broken_clause
-    from safe_ce.diagnosis import findings_of, may_ask_native, native_error, tellable
+    from safe_ce.diagnosis import findings_of, first_line, may_ask_native, native_error, tellable
     from safe_ce.report import render
 
     try:
@@ -74,7 +74,7 @@ def run(chosen: argparse.Namespace) -> int:
     if accepted:
         findings = tellable(findings)
     failure = native_error(call) if not accepted and may_ask_native(call) else None
-    native = None if failure is None else f"{type(failure).__name__}: {str(failure).partition(chr(10))[0]}"
+    native = None if failure is None else first_line(failure)
     if chosen.json:
         print_json({"accepted": accepted, "native": native, "findings": [fields(finding) for finding in findings]})
         return 0

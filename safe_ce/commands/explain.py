@@ -9,6 +9,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from safe_ce.commands import fields, print_json, refused
+from safe_ce.report import labelled
 
 if TYPE_CHECKING:
     import argparse
@@ -133,7 +134,7 @@ def written(explanation: Explanation, width: int) -> str:
 
     lines = [*textwrap.wrap(explanation.meaning, width), f"  native: {explanation.message}"]
     if explanation.note is not None:
-        lines += _labelled("note", explanation.note, width)
+        lines += labelled("note", explanation.note, width)
     if not explanation.findings:
         return "\n".join(lines)
     lines += ["", "likely causes, best first"]
@@ -142,14 +143,9 @@ def written(explanation: Explanation, width: int) -> str:
         lines += textwrap.wrap(finding.title, width, initial_indent="    ", subsequent_indent="    ")
         if finding.evidence:
             lines.append(f"    shapes: {finding.evidence[0]}")
-        lines += [f"  {line}" for line in _labelled("tell", TELLS[finding.cause], width - 2)]
+        lines += [f"  {line}" for line in labelled("tell", TELLS[finding.cause], width - 2)]
     first = explanation.findings[0]
-    lines += ["", *_labelled("help", first.help, width)]
-    lines += _labelled("note", CERTAINTY, width) if len(explanation.findings) > 1 else []
+    lines += ["", *labelled("help", first.help, width)]
+    lines += labelled("note", CERTAINTY, width) if len(explanation.findings) > 1 else []
     lines.append(f"  more: python -m safe_ce explain {first.code}")
     return "\n".join(lines)
-
-
-def _labelled(label: str, text: str, width: int) -> list[str]:
-    indent = " " * (len(label) + 4)
-    return textwrap.wrap(text, width, initial_indent=f"  {label}: ", subsequent_indent=indent, break_on_hyphens=False)
