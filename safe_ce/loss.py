@@ -94,10 +94,9 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
             super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
             self.mode, self.probe, self.ignore, self.on_finding = mode, probe, tuple(ignore), on_finding
             return
-        own = None if mode is None else modes.checked(mode)
-        own_probe = None if probe is None else schedule.checked(probe)
+        in_force = modes.in_force(mode)
+        schedule.checked(probe)
         ignored = settings.checked_causes(ignore)
-        in_force = modes.in_force(own)
         # The deprecated arguments override `reduction`, whatever it is.
         options = (ignore_index, reduction if size_average is None and reduce is None else "mean", label_smoothing)
         settings.checked_callback(on_finding)
@@ -116,10 +115,10 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
             raise error.with_traceback(None) from None
         finally:
             del failure  # its traceback holds this frame, and so the arguments
-        if own is not None:
-            self.mode = own
-        if own_probe is not None:
-            self.probe = own_probe
+        if mode is not None:
+            self.mode = mode
+        if probe is not None:
+            self.probe = probe
         if ignored:
             self.ignore = ignored
         if on_finding is not None:
@@ -270,15 +269,13 @@ def cross_entropy(
         reduction = nn._reduction.legacy_get_string(size_average, reduce)
     owner = _NOBODY if mode is None and probe is None and not ignore and on_finding is None else None
     if owner is None:
-        owner = _Caller(
-            mode, None if probe is None else schedule.checked(probe), settings.checked_causes(ignore), on_finding
-        )
+        owner = _Caller(mode, schedule.checked(probe), settings.checked_causes(ignore), on_finding)
     if _is_traced():
         from safe_ce import compiled
 
         compiled.look(owner, input, target, weight, ignore_index, reduction, label_smoothing)
         return contract.native(input, target, weight, ignore_index, reduction, label_smoothing)
-    in_force = modes.in_force(None if mode is None else modes.checked(mode))
+    in_force = modes.in_force(mode)
     if in_force == "off":
         return contract.native(input, target, weight, ignore_index, reduction, label_smoothing)
     try:

@@ -17,9 +17,9 @@ LEAST = 997
 KINDS = 64
 
 
-def checked(probe: object) -> Probe:
-    """Return ``probe`` if it says when values are looked at, else raise a ValueError that lists what does."""
-    if probe not in PROBES:
+def checked(probe: object) -> Probe | None:
+    """Return ``probe`` if it says when values are looked at, or is None; else raise a ValueError that lists what does."""
+    if probe is not None and probe not in PROBES:
         valid = ", ".join(repr(name) for name in PROBES)
         raise ValueError(f"probe must be one of {valid}, or None for what the mode says; got {probe!r}")
     return probe

@@ -38,7 +38,7 @@ def checked_causes(names: Iterable[str]) -> tuple[str, ...]:
 
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "mode": lambda mode: None if mode is None else modes.checked(mode),
-    "probe": lambda probe: None if probe is None else schedule.checked(probe),
+    "probe": schedule.checked,
     "ignore": checked_causes,
     "on_finding": checked_callback,
 }

@@ -6,7 +6,6 @@ import gc
 import os
 import subprocess
 import sys
-import warnings
 import weakref
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import safe_ce
 from safe_ce import SafeCrossEntropyError, SafeCrossEntropyLoss, SafeCrossEntropyWarning, arrival, deferred, probe
+from tests import saying
 from tests.standin import Queue
 
 TARGET = torch.tensor([0, 1, 2, 0])
@@ -61,14 +61,7 @@ def sound():
 
 
 def said(criterion, input, target=TARGET):
-    """What a call raises, or else the causes that it warns of."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            criterion(input, target)
-        except SafeCrossEntropyError as error:
-            return error
-    return [warning.message.finding.cause for warning in caught]
+    return saying.said(criterion, input, target)
 
 
 class TestALaterCall:
