@@ -1,8 +1,15 @@
 """safe_ce guards PyTorch's cross-entropy loss: a drop-in that names the likely cause of a mistaken call."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from safe_ce.findings import Confidence, Finding, SafeCrossEntropyError, SafeCrossEntropyWarning, Severity
-from safe_ce.loss import SafeCrossEntropyLoss, cross_entropy, diagnose, flush
-from safe_ce.modes import mode, set_mode
+from safe_ce.memory import Stats, stats
+from safe_ce.modes import mode, set_logging, set_mode
+
+if TYPE_CHECKING:
+    from safe_ce.loss import SafeCrossEntropyLoss, cross_entropy, diagnose, flush
+    from safe_ce.patching import guarded, install, uninstall
 
 __all__ = [
     "Confidence",
@@ -11,11 +18,35 @@ __all__ = [
     "SafeCrossEntropyLoss",
     "SafeCrossEntropyWarning",
     "Severity",
+    "Stats",
     "cross_entropy",
     "diagnose",
     "flush",
+    "guarded",
+    "install",
     "mode",
+    "set_logging",
     "set_mode",
+    "stats",
+    "uninstall",
 ]
 
 __version__ = "0.1.0"
+
+_WITH_TORCH = {
+    "safe_ce.loss": ("SafeCrossEntropyLoss", "cross_entropy", "diagnose", "flush"),
+    "safe_ce.patching": ("guarded", "install", "uninstall"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is first asked for: the pytest plugin and the command line may never do."""
+    for module, names in _WITH_TORCH.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(module), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

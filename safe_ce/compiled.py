@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch._dynamo.symbolic_convert import InstructionTranslator
 
-from safe_ce import contract, guard, modes, probe
+from safe_ce import contract, guard, modes, patching, probe
 from safe_ce.findings import SafeCrossEntropyError
-from safe_ce.settings import checked_causes
+from safe_ce.memory import LOSSES, Memory
+from safe_ce.settings import Caller
 
 if TYPE_CHECKING:
     from safe_ce.modes import Mode
@@ -32,25 +33,25 @@ _TELLS_EXPORTS = hasattr(torch.compiler, "is_exporting")
 """Whether this release of torch tells an export from a compilation; where it does not, both get native's call alone."""
 
 
-class _Owner(NamedTuple):
-    """What the graph says of how a call is guarded, where it does not say by which loss."""
+PATCHED = Caller()
+"""Who calls native's own function: how that is guarded is asked when the compiled code runs."""
 
-    probe: Any
-    ignore: tuple[str, ...]
-    on_finding: None = None
+_WHOEVER = 1
+"""What the graph has for that in the place of a loss's id."""
 
 
-def look(
+def guarded(
     owner: Any, input: Any, target: Any, weight: Any, ignore_index: Any, reduction: Any, label_smoothing: Any
-) -> None:
-    """Leave the operator in the graph that is being traced, before a call of native's.
+) -> Tensor:
+    """Leave native's call in the graph that is being traced, and the operator before it.
 
-    Not where a graph is exported, which must run without this package, nor for what native refuses by its type, nor
-    for subclasses of tensors.
+    The operator is not left where a graph is exported, which must run without this package, nor for what native refuses
+    by its type, nor for subclasses of tensors.
     """
     plain = type(input) in (Tensor, nn.Parameter) and type(target) in (Tensor, nn.Parameter)
     typed = isinstance(ignore_index, int) and isinstance(reduction, str) and isinstance(label_smoothing, (int, float))
-    graph = _place(owner.mode) if plain and typed and _TELLS_EXPORTS else 0
+    patched = owner is PATCHED
+    graph = _place(owner.mode, patched) if plain and typed and _TELLS_EXPORTS else 0
     if graph:
         torch.ops.safe_ce.look(
             input,
@@ -64,19 +65,30 @@ def look(
             ",".join(owner.ignore),
             graph,
             # The id of a loss is one more thing that a graph would hold only for: it is asked for in need alone.
-            id(owner) if owner.on_finding is not None and isinstance(owner, nn.Module) else 0,
+            _WHOEVER if patched else id(owner) if owner.on_finding is not None and isinstance(owner, nn.Module) else 0,
             _kept_on(input.device.type, input.device.index),
         )
+    # By the name that the tracer knows native by.
+    return contract.original(
+        input,
+        target,
+        weight=weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+    )
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _place(own_mode: Mode | None) -> int:
+def _place(own_mode: Mode | None, patched: bool) -> int:
     """A number for this tracing of this place in the program; 0 for no operator there.
 
-    That is in mode off, in a graph that is exported, and in the body of a higher-order operator, a condition or a loop
-    say, which may change nothing.
+    That is in mode off, where native's function is guarded no more, in a graph that is exported, and in the body of a
+    higher-order operator, a condition or a loop say, which may change nothing.
     """
     tracer: Any = InstructionTranslator.current_tx()
+    if patched and patching.active() is None:
+        return 0
     if (own_mode or modes.process) == "off" or torch.compiler.is_exporting() or tracer.output.current_tracer.parent:
         return 0
     frames = []
@@ -100,7 +112,7 @@ def _kept_on(device: str, index: int | None) -> Tensor:
 
 _kept: dict[torch.device, Tensor] = {}
 _tracings: Counter[str] = Counter()
-_memories: defaultdict[int, guard.Memory] = defaultdict(guard.Memory)
+_memories: defaultdict[int, Memory] = defaultdict(Memory)
 """What the calls in compiled graphs remember, by `_place`. A graph may serve many losses."""
 
 
@@ -109,10 +121,14 @@ def _real(*arguments: Any) -> None:
     mode = modes.in_force(own_mode or None)
     if mode == "off":
         return
-    owner = guard.LOSSES.get(loss)
+    owner: Any = LOSSES.get(loss)
     memory = _memories[graph] if owner is None else owner._memory or owner._begin()
-    if owner is None:
-        owner = _Owner(own_probe or None, checked_causes(ignore.split(",")) if ignore else ())
+    if loss == _WHOEVER:
+        owner = patching.active()
+        if owner is None:
+            return
+    elif owner is None:
+        owner = Caller(None, own_probe or None, tuple(ignore.split(",")) if ignore else ())
     try:
         guard.look(memory, mode, owner, tuple(call))
     except SafeCrossEntropyError as error:
@@ -133,9 +149,9 @@ def _fake(*arguments: Any) -> None:
         return
     from safe_ce import verdict
 
-    owner = _Owner("never", checked_causes(ignore.split(",")) if ignore else ())
+    owner = Caller(None, "never", tuple(ignore.split(",")) if ignore else ())
     try:
-        verdict.of_broken(guard.Memory(), guard.settings("default", owner), (*tensors, *options))
+        verdict.of_broken(Memory(), guard.settings("default", owner), (*tensors, *options))
     except SafeCrossEntropyError as error:
         # Of the classes that ours is of, the tracer takes one for a reason to trace in parts.
         raise ValueError(str(error)) from None

@@ -8,13 +8,16 @@ every backend and every supported release of torch agree, and it must be cheap. 
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from safe_ce.call import Call
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -27,12 +30,23 @@ LONE_LABEL_SINCE = (2, 9)
 original = F.cross_entropy
 """Native's function, bound here: who puts the guard in its place must not be called back for ever."""
 
+alone = FunctionType(original.__code__, {**vars(F), "cross_entropy": original}, "cross_entropy", original.__defaults__)
+"""The same function, which hands itself, and not what stands in its place, to tensors and modes that override it."""
+
+GUARDS: dict[Any, Callable[..., Tensor]] = {}
+"""The functions that guard, by which others, or native alone, they call."""
+
+
+def unguarded(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function that a guarding one calls, or any other one itself."""
+    return GUARDS.get(function, function)
+
 
 def native(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, label_smoothing: float
 ) -> Tensor:
     """Native's own loss."""
-    return original(
+    loss: Tensor = alone(
         input,
         target,
         weight=weight,
@@ -40,6 +54,7 @@ def native(
         reduction=reduction,
         label_smoothing=label_smoothing,
     )
+    return loss
 
 
 def is_broken(input: Tensor, target: Tensor, ignore_index: int) -> bool:

@@ -23,7 +23,8 @@ from safe_ce import probe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from safe_ce.guard import Arguments, Memory, Settings
+    from safe_ce.guard import Arguments, Settings
+    from safe_ce.memory import Memory
 
 AT_ONCE = ("cpu", "mps")
 """Devices whose values are read at once: the CPU's cost nothing, and MPS has no memory to send them to."""

@@ -6,28 +6,23 @@ Whatever builds a message lives in `safe_ce.verdict`, which is imported the firs
 from __future__ import annotations
 
 import math
-from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
 from safe_ce import contract, deferred, probe, provenance
-from safe_ce.schedule import Schedule, is_scheduled
+from safe_ce.memory import Signature
+from safe_ce.schedule import is_scheduled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from safe_ce.deferred import Evidence
-    from safe_ce.findings import Finding, OnFinding
+    from safe_ce.findings import OnFinding
+    from safe_ce.memory import Memory
     from safe_ce.modes import Mode
     from safe_ce.provenance import Activation
     from safe_ce.schedule import Probe
-
-EARLIER = 4
-SHAPES = 256
 
 SMALL = 2**12
 """Logits in a call of which native costs so little that reading its loss every time would show."""
@@ -61,66 +56,6 @@ class Settings(NamedTuple):
     ignore: tuple[str, ...]
     on_finding: OnFinding
     compiled: bool = False
-
-
-class Signature(NamedTuple):
-    """What sound calls with logits of one shape may still differ in.
-
-    Attributes:
-        target: The target's shape.
-        dtype: The logits' dtype.
-        target_dtype: The target's dtype.
-        device: Where the logits are.
-        recorded: Whether a graph is recorded.
-        node: The class of the logits' autograd node, where that alone tells that no activation made them.
-        reading: Which losses are read: `ALWAYS`, `NOW_AND_THEN` or `NEVER`.
-    """
-
-    target: torch.Size
-    dtype: torch.dtype
-    target_dtype: torch.dtype
-    device: torch.device
-    recorded: bool
-    node: type
-    reading: int
-
-
-@dataclass(slots=True, eq=False)
-class Memory:
-    """What a loss remembers of its calls: shapes, counts and findings. Never a tensor of the user's.
-
-    Attributes:
-        schedule: The number of calls, and of the next one whose values are looked at.
-        sound: The signatures of sound calls, by the shape of the logits.
-        latest: The shape of the logits in the last sound call.
-        announced: The findings that were warned about, by cause.
-        streaks: Of the causes that need patience: the looks in a row that found them.
-        odd_losses: How many losses that were read were NaN.
-        under_way: What an accelerator has yet to deliver, oldest first.
-    """
-
-    schedule: Schedule = field(default_factory=Schedule)
-    sound: dict[torch.Size, Signature] = field(default_factory=dict)
-    latest: torch.Size | None = None
-    announced: dict[str, Finding] = field(default_factory=dict)
-    streaks: dict[str, int] = field(default_factory=dict)
-    odd_losses: int = 0
-    under_way: deque[Evidence] = field(default_factory=deque)
-
-    @property
-    def earlier(self) -> tuple[tuple[torch.Size, torch.Size], ...]:
-        """The shapes of input and target in a few of the sound calls, the last one last."""
-        seen = {shape: signature.target for shape, signature in tuple(self.sound.items())[-EARLIER:]}
-        latest = self.latest
-        last = None if latest is None else self.sound.get(latest)
-        if latest is not None and last is not None:
-            seen.pop(latest, None)
-            seen[latest] = last.target
-        return tuple(seen.items())[-EARLIER:]
-
-
-LOSSES: WeakValueDictionary[int, Any] = WeakValueDictionary()
-"""Every loss there is, by its id: compiled code knows no more of the one that it calls."""
 
 
 def guarded(
@@ -196,7 +131,7 @@ def guarded(
     elif met is None:
         return loss
     else:
-        _remember(memory, *met)
+        memory.remember(*met)
         if modes or met[1].reading == NEVER or not probe.is_readable(loss):
             return loss
     if type(loss) is Tensor and not loss.ndim and loss.is_cpu and not _dispatch_modes():
@@ -213,7 +148,7 @@ def look(memory: Memory, mode: Mode, owner: Owner, arguments: Arguments) -> None
     """Look at a call that compiled code is about to make."""
     met = _look_first(memory, settings(mode, owner)._replace(compiled=True), arguments)
     if met is not None:
-        _remember(memory, *met)
+        memory.remember(*met)
 
 
 def settings(mode: Mode, owner: Owner) -> Settings:
@@ -251,8 +186,8 @@ def _look_first(memory: Memory, settings: Settings, arguments: Arguments) -> tup
         return None
     if suspicious:
         _verdict().of_suspicious(memory, settings, seen)
-    elif known is not None and settings.on_finding is not None:
-        _verdict().tell(settings, (known,))
+    elif known is not None:
+        _verdict().again(memory, settings, known)
     return input.shape, signature
 
 
@@ -290,6 +225,7 @@ def _values_are_odd(memory: Memory, settings: Settings, seen: Arguments, *, due:
         return False
     if labels_alone:
         return not probe.labels_fit(input, target, ignore_index)
+    memory.probes += due
     if at_once:
         labels = strict or settings.compiled or not input.is_cpu
         return probe.deserves_a_closer_look(
@@ -307,13 +243,6 @@ def _look_after(memory: Memory, mode: Mode, owner: Owner, arguments: Arguments) 
     seen = (probe.as_plain(arguments[0]), probe.as_plain(arguments[1]), *arguments[2:])
     if all(tensor is None or probe.is_readable(tensor) for tensor in seen[:3]):
         _verdict().of_suspicious(memory, settings(mode, owner), seen)
-
-
-def _remember(memory: Memory, shape: torch.Size, signature: Signature) -> None:
-    if len(memory.sound) >= SHAPES and shape not in memory.sound:
-        memory.sound.pop(next(iter(memory.sound), shape), None)
-    memory.sound[shape] = signature
-    memory.latest = shape
 
 
 def _verdict() -> Any:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from safe_ce import contract, guard, modes, schedule, settings
+from safe_ce import contract, guard, modes, places, schedule, settings
 from safe_ce.findings import SafeCrossEntropyError
+from safe_ce.memory import LOSSES, Memory, Stats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +68,7 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         probe: Probe | None
         ignore: tuple[str, ...]
         on_finding: OnFinding
-        _memory: guard.Memory | None
+        _memory: Memory | None
     else:
         mode = None
         probe = None
@@ -145,8 +146,8 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         except KeyError:
             weight = self.weight
         native = F.cross_entropy
-        if native is cross_entropy:
-            native = contract.original
+        if native is not _ORIGINAL:
+            native = contract.unguarded(native)
         mode = self.mode or modes.innermost() or modes.process  # as modes.in_force, without a call
         if mode == "off":
             return native(
@@ -172,22 +173,22 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
             )
         except SafeCrossEntropyError as error:
             # The guard's own frames say nothing to the reader of a traceback.
+            __tracebackhide__ = True
             raise error.with_traceback(None) from None
 
     # TorchScript compiles the source of what a function wraps: here native's.
     forward.__wrapped__ = nn.CrossEntropyLoss.forward  # type: ignore[attr-defined]
 
-    def _begin(self) -> guard.Memory:
-        guard.LOSSES[id(self)] = self
-        memory = self.__dict__["_memory"] = guard.Memory()
+    def _begin(self) -> Memory:
+        LOSSES[id(self)] = self
+        memory = self.__dict__["_memory"] = Memory()
         return memory
 
     def _traced(self, input: Tensor, target: Tensor) -> Tensor:
         from safe_ce import compiled
 
         options = (self.weight, self.ignore_index, self.reduction, self.label_smoothing)
-        compiled.look(self, input, target, *options)
-        return contract.native(input, target, *options)
+        return compiled.guarded(self, input, target, *options)
 
     def flush(self) -> None:
         """Wait for what is under way of earlier calls' values on an accelerator, and raise or warn for it.
@@ -205,6 +206,20 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         """
         if self._memory is not None:
             _flush(self._memory, self.mode, self)
+
+    def stats(self) -> Stats:
+        """Count the calls of this loss, those of which values were looked at, and what was found in them.
+
+        Returns:
+            The counts so far, for a metrics exporter; `safe_ce.stats` has those of the whole process.
+
+        Example:
+            >>> from safe_ce import SafeCrossEntropyLoss
+            >>> criterion = SafeCrossEntropyLoss()
+            >>> criterion.stats()
+            Stats(calls=0, probes=0, findings={})
+        """
+        return (self._memory or self._begin()).stats
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # A callback belongs to its owner, a logger say, which a copy of the loss must not copy.
@@ -267,21 +282,18 @@ def cross_entropy(
     """
     if size_average is not None or reduce is not None:
         reduction = nn._reduction.legacy_get_string(size_average, reduce)
-    owner = _NOBODY if mode is None and probe is None and not ignore and on_finding is None else None
-    if owner is None:
-        owner = _Caller(mode, schedule.checked(probe), settings.checked_causes(ignore), on_finding)
+    owner = settings.caller(mode, probe, ignore, on_finding)
     if _is_traced():
         from safe_ce import compiled
 
-        compiled.look(owner, input, target, weight, ignore_index, reduction, label_smoothing)
-        return contract.native(input, target, weight, ignore_index, reduction, label_smoothing)
+        return compiled.guarded(owner, input, target, weight, ignore_index, reduction, label_smoothing)
     in_force = modes.in_force(mode)
     if in_force == "off":
         return contract.native(input, target, weight, ignore_index, reduction, label_smoothing)
     try:
         return guard.guarded(
-            contract.original,
-            _MEMORIES[owner.probe],
+            contract.alone,
+            places.memory_of_the_caller(owner.probe),
             in_force,
             owner,
             input,
@@ -292,7 +304,11 @@ def cross_entropy(
             label_smoothing,
         )
     except SafeCrossEntropyError as error:
+        __tracebackhide__ = True
         raise error.with_traceback(None) from None
+
+
+contract.GUARDS[cross_entropy] = contract.alone
 
 
 def flush() -> None:
@@ -305,8 +321,8 @@ def flush() -> None:
         >>> import safe_ce
         >>> safe_ce.flush()
     """
-    for memory in _MEMORIES.values():
-        _flush(memory, None, _NOBODY)
+    for memory in places.memories():
+        _flush(memory, None, settings.NOBODY)
 
 
 def diagnose(
@@ -349,23 +365,11 @@ def diagnose(
     return findings_of(replace(call, rejected=not is_accepted(call)))
 
 
-class _Caller(NamedTuple):
-    """How one caller of `cross_entropy` wants it guarded."""
-
-    mode: Mode | None = None
-    probe: Probe | None = None
-    ignore: tuple[str, ...] = ()
-    on_finding: OnFinding = None
-
-
-_NOBODY = _Caller()
-_MEMORIES: dict[Probe | None, guard.Memory] = {probe: guard.Memory() for probe in (None, *schedule.PROBES)}
-"""What `cross_entropy` remembers, of all its callers together that say the same of when values are looked at."""
-
+_ORIGINAL = contract.original
 _is_traced = torch.compiler.is_dynamo_compiling
 
 
-def _flush(memory: guard.Memory, mode: Mode | None, owner: guard.Owner) -> None:
+def _flush(memory: Memory, mode: Mode | None, owner: guard.Owner) -> None:
     if memory.under_way:
         from safe_ce import verdict
 

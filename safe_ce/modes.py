@@ -1,4 +1,4 @@
-"""The four modes, and where the one in force comes from."""
+"""The four modes, where the one in force comes from, and whether what they warn of is logged instead."""
 
 from __future__ import annotations
 
@@ -81,3 +81,27 @@ def set_mode(name: Mode | None) -> None:
     """
     global process  # noqa: PLW0603 - the mode of the process is the process's
     process = _from_environment() if name is None else checked(name)
+
+
+logs = False
+"""Whether findings are logged instead of warned about."""
+
+
+def set_logging(on: bool = True) -> None:
+    """Log what the guard would warn about, through ``logging.getLogger("safe_ce")``, instead of warning.
+
+    A record is of level WARNING, its text is the finding's report, and it carries the `Finding` as ``.finding``.
+    Each cause is logged once per loss, or per place in the program that calls the function. What is raised is
+    raised all the same.
+
+    Args:
+        on: False for warnings again.
+
+    Example:
+        >>> import logging, safe_ce
+        >>> safe_ce.set_logging()
+        >>> logging.getLogger("safe_ce").addHandler(logging.NullHandler())
+        >>> safe_ce.set_logging(False)
+    """
+    global logs  # noqa: PLW0603 - as above
+    logs = on

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safe_ce import modes, schedule
 
@@ -10,6 +10,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from safe_ce.findings import OnFinding
+    from safe_ce.modes import Mode
+    from safe_ce.schedule import Probe
+
+
+class Caller(NamedTuple):
+    """How calls of the function are to be guarded, by who makes them or put the guard there."""
+
+    mode: Mode | None = None
+    probe: Probe | None = None
+    ignore: tuple[str, ...] = ()
+    on_finding: OnFinding = None
+
+
+NOBODY = Caller()
+
+
+def caller(
+    mode: Mode | None = None, probe: Probe | None = None, ignore: Iterable[str] = (), on_finding: OnFinding = None
+) -> Caller:
+    """Check how calls are to be guarded."""
+    if mode is None and probe is None and not ignore and on_finding is None:
+        return NOBODY
+    return Caller(
+        None if mode is None else modes.checked(mode),
+        schedule.checked(probe),
+        checked_causes(ignore),
+        checked_callback(on_finding),
+    )
 
 
 def checked_callback(on_finding: OnFinding) -> OnFinding:

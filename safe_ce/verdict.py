@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from safe_ce import arrival, deferred, diagnosis
+from safe_ce import arrival, deferred, diagnosis, modes
 from safe_ce.call import Call, labels_in_range
 from safe_ce.causes import BY_NAME
 from safe_ce.contract import broken_clause
 from safe_ce.diagnosis import log_fault
 from safe_ce.findings import Finding, SafeCrossEntropyError, SafeCrossEntropyWarning, Severity
+from safe_ce.memory import CONSTRUCTIONS, FIRST, Sighting
 from safe_ce.repair import is_accepted
 from safe_ce.report import render
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from safe_ce.deferred import Evidence
-    from safe_ce.guard import Arguments, Memory, Settings
+    from safe_ce.guard import Arguments, Settings
+    from safe_ce.memory import Memory
     from safe_ce.modes import Mode
 
 NEVER = -(2**62)
@@ -37,7 +41,7 @@ def of_broken(memory: Memory, settings: Settings, seen: Arguments) -> None:
             return
     findings = diagnosis.findings_of(call, settings.ignore)
     if findings:
-        tell(settings, findings)
+        tell(memory, settings, findings)
         raise _error(findings, native)
 
 
@@ -59,7 +63,7 @@ def of_suspicious(memory: Memory, settings: Settings, seen: Arguments) -> None:
     if in_range or settings.mode == "warn":
         _judge(memory, settings, findings, "accepts this call")
     elif findings:
-        tell(settings, findings)
+        tell(memory, settings, findings)
         raise _error(findings, diagnosis.native_error(call) if diagnosis.may_ask_native(call) else None)
 
 
@@ -105,14 +109,14 @@ def _judge(memory: Memory, settings: Settings, findings: tuple[Finding, ...], na
         for finding in findings
         if mode == "strict" or (mode == "default" and finding.severity is Severity.ERROR)
     )
-    tell(settings, findings)
+    tell(memory, settings, findings)
     if raised:
         order = raised + tuple(finding for finding in findings if finding not in raised)
         raise SafeCrossEntropyError(order, native)
     for finding in findings:
         if finding.cause not in memory.announced:
             memory.announced[finding.cause] = finding
-            warnings.warn(SafeCrossEntropyWarning(finding), stacklevel=_stacklevel())
+            _announce(finding)
 
 
 def of_raised(memory: Memory, settings: Settings, arguments: Arguments, error: Exception) -> None:
@@ -138,7 +142,7 @@ def of_raised(memory: Memory, settings: Settings, arguments: Arguments, error: E
         return
     if not findings:
         return
-    tell(settings, findings)
+    tell(memory, settings, findings)
     if settings.mode != "warn":
         raise _error(findings, error)
     error.add_note(f"\nsafe_ce: {render(findings)}")
@@ -159,14 +163,14 @@ def of_construction(settings: Settings, call: Call, error: Exception | None) -> 
     findings = diagnosis.tellable(diagnosis.findings_of(call, settings.ignore))
     if not findings:
         return
-    tell(settings, findings)
+    tell(CONSTRUCTIONS, settings, findings)
     if error is not None and mode == "warn":
         error.add_note(f"\nsafe_ce: {render(findings)}")
         return
     if error is not None or mode == "strict" or (mode == "default" and findings[0].severity is Severity.ERROR):
         raise _error(findings, error or _native_at_call(call))
     for finding in findings:
-        warnings.warn(SafeCrossEntropyWarning(finding), stacklevel=_stacklevel())
+        _announce(finding)
 
 
 def _native_at_call(call: Call) -> Exception | None:
@@ -198,11 +202,21 @@ def _patient(memory: Memory, mode: Mode, findings: tuple[Finding, ...]) -> tuple
     return tuple(kept)
 
 
-def tell(settings: Settings, findings: tuple[Finding, ...]) -> None:
-    """Hand findings to the callback, if there is one. In warn mode what it raises is logged."""
-    if settings.on_finding is None:
-        return
+def again(memory: Memory, settings: Settings, known: Finding) -> None:
+    """Tell of a mistake that was warned about, and that the graph of this call shows as well."""
+    if known.cause not in settings.ignore:
+        tell(memory, settings, (replace(known, call=memory.schedule.calls),))
+
+
+def tell(memory: Memory, settings: Settings, findings: tuple[Finding, ...]) -> None:
+    """Count findings, and hand them to the callback, if there is one. In warn mode what it raises is logged."""
     for finding in findings:
+        memory.found[finding.cause] += 1
+        if finding.cause not in FIRST:
+            frame = _users_frame()[0]
+            FIRST[finding.cause] = Sighting(finding, f"{frame.f_code.co_filename}:{frame.f_lineno}")
+        if settings.on_finding is None:
+            continue
         try:
             settings.on_finding(finding)
         except Exception as fault:
@@ -215,8 +229,16 @@ def _error(findings: tuple[Finding, ...], native: Exception | None) -> SafeCross
     return SafeCrossEntropyError(findings, None if native is None else diagnosis.first_line(native))
 
 
-def _stacklevel() -> int:
-    """How far up the stack the user's own line is: past this package and torch's module machinery."""
+def _announce(finding: Finding) -> None:
+    """Warn of a finding, or log it where that is what the user asked for."""
+    if modes.logs:
+        diagnosis.log.warning("%s", finding, extra={"finding": finding}, stacklevel=_users_frame()[1])
+    else:
+        warnings.warn(SafeCrossEntropyWarning(finding), stacklevel=_users_frame()[1])
+
+
+def _users_frame() -> tuple[FrameType, int]:
+    """The frame of the user's own call, past this package and torch's modules, and how far up the caller's stack."""
     frame = sys._getframe(1)
     level = 1
     while frame.f_back is not None:
@@ -225,4 +247,4 @@ def _stacklevel() -> int:
             break
         frame = frame.f_back
         level += 1
-    return level
+    return frame, level

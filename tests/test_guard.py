@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 import safe_ce
 from safe_ce import SafeCrossEntropyError, SafeCrossEntropyLoss, SafeCrossEntropyWarning, guard
 from safe_ce.causes import BY_NAME
+from safe_ce.memory import SHAPES
 from safe_ce.schedule import LEAST, is_scheduled
 
 TARGET = torch.tensor([0, 1, 2, 0])
@@ -99,7 +100,7 @@ class TestMemory:
     def test_many_calls_leave_memory_flat(self, request):
         """As many calls as ``--calls`` says, of several shapes and of ever-new ones."""
         criterion = SafeCrossEntropyLoss()
-        batches = [(torch.randn(rows, 3), torch.zeros(rows).long()) for rows in range(1, 3 * guard.SHAPES)]
+        batches = [(torch.randn(rows, 3), torch.zeros(rows).long()) for rows in range(1, 3 * SHAPES)]
 
         def work(times):
             for number in range(times):
@@ -117,9 +118,9 @@ class TestMemory:
 
     def test_ever_new_shapes_do_not_add_up(self):
         criterion = SafeCrossEntropyLoss()
-        for rows in range(1, 3 * guard.SHAPES):
+        for rows in range(1, 3 * SHAPES):
             criterion(torch.randn(rows, 3), torch.zeros(rows).long())
-        assert len(criterion._memory.sound) <= guard.SHAPES
+        assert len(criterion._memory.sound) <= SHAPES
 
     def test_threads_may_share_a_loss(self):
         criterion, faults = SafeCrossEntropyLoss(mode="warn"), []

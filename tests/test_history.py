@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from safe_ce import SafeCrossEntropyError, SafeCrossEntropyLoss
-from safe_ce.guard import EARLIER
+from safe_ce.memory import EARLIER
 
 
 def after(sound, input_rows, target_rows, classes=10):
