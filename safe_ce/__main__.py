@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from safe_ce.commands import Parser, diagnose, explain
+from safe_ce.commands import Parser, diagnose, explain, run
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-COMMANDS = (explain, diagnose)
+COMMANDS = (run, explain, diagnose)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in COMMANDS:
         command.add(commands)
     chosen = parser.parse_args(arguments)
-    status: int = chosen.run(chosen)
+    status: int
+    try:
+        status = chosen.run(chosen)
+    except BrokenPipeError:
+        if chosen.run is run.run:  # the program's own
+            raise
+        return 0  # the reader, head say, has seen enough
     return status
 
 
@@ -34,7 +40,4 @@ def _demo(_: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BrokenPipeError:  # the reader, head say, has seen enough
-        sys.exit(0)
+    sys.exit(main())

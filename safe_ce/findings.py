@@ -63,6 +63,7 @@ class Finding:
         remedy: The catalogue's advice in general words, the same at every step of a run.
         operands: The call's arguments as the report shows them.
         call: Which call of its loss it is about, from 1; None for a constructor's, and from `safe_ce.diagnose`.
+        rank: The rank of the process in a distributed run, or None.
 
     ``str(finding)`` is the full report.
     """
@@ -80,6 +81,7 @@ class Finding:
     remedy: str = ""
     operands: tuple[Operand, ...] = ()
     call: int | None = None
+    rank: int | None = None
 
     def __str__(self) -> str:
         from safe_ce.report import render

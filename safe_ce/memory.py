@@ -6,7 +6,7 @@ import threading
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from safe_ce.schedule import Schedule
 
@@ -88,7 +88,7 @@ class Memory:
     found: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        _living.add(self)
+        _living[id(self)] = self
 
     def __del__(self) -> None:
         if _gone is None:  # the interpreter exits
@@ -141,7 +141,7 @@ class Sighting(NamedTuple):
 FIRST: dict[str, Sighting] = {}
 """By cause."""
 
-_living: WeakSet[Memory] = WeakSet()
+_living: WeakValueDictionary[int, Memory] = WeakValueDictionary()
 _gone: deque[Stats] = deque()
 _total = Stats()
 _adding = threading.Lock()
@@ -160,7 +160,8 @@ def stats() -> Stats:
     """
     with _adding:
         _add_up()
-        return _sum([_total, *(memory.stats for memory in tuple(_living))])
+        living = [memory for reference in _living.valuerefs() if (memory := reference()) is not None]
+        return _sum([_total, *(memory.stats for memory in living)])
 
 
 def _add_up() -> None:

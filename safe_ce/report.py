@@ -21,6 +21,7 @@ def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
     lines += _operands(first.operands)
     for note in first.evidence:
         lines += labelled("note", note)
+    lines += _place(first)
     lines += labelled("help", first.help)
     if first.fix is not None:
         lines += [f"        {statement}" for statement in first.fix.splitlines()]
@@ -40,9 +41,14 @@ def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
 def headline(finding: Finding) -> str:
     """The text of a warning: nothing in it changes from step to step."""
     lines = [f"[{finding.code}] {finding.cause}: {finding.title}"]
+    lines += _place(finding)
     lines += labelled("help", finding.remedy)
     lines.append(f"  more: python -m safe_ce explain {finding.code}")
     return "\n".join(lines)
+
+
+def _place(finding: Finding) -> list[str]:
+    return [] if finding.rank is None else labelled("note", f"on rank {finding.rank}")
 
 
 def labelled(label: str, text: str, width: int = WIDTH) -> list[str]:

@@ -1,4 +1,4 @@
-"""What every test starts from: no mode in force, a fixed seed, and a guard without faults of its own."""
+"""What every test starts from: nothing installed, no mode in force, a fixed seed, a guard without faults of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import safe_ce
-from safe_ce import modes
+from safe_ce import modes, places
 
 
 def pytest_addoption(parser):
@@ -24,8 +24,11 @@ def pytest_configure():
 def fresh_start(monkeypatch):
     monkeypatch.delenv(modes.VARIABLE, raising=False)
     safe_ce.set_mode(None)
+    places._memories.clear()  # what one test was warned of, the next is to hear again
     torch.manual_seed(0)
     yield
+    safe_ce.uninstall()
+    safe_ce.set_logging(False)
     safe_ce.set_mode(None)
 
 

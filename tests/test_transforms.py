@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import safe_ce
 from safe_ce import SafeCrossEntropyError, SafeCrossEntropyLoss
 
 INPUT = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).softmax(1)
@@ -95,6 +96,21 @@ def test_a_transform_runs_as_with_native(name, mode, calls):
     for _ in range(calls):
         criterion(torch.randn(4, 3), TARGET)
     found, expected = TRANSFORMS[name](criterion), TRANSFORMS[name](nn.CrossEntropyLoss())
+    assert torch.equal(found, expected) if isinstance(found, torch.Tensor) else found == expected
+
+
+@pytest.mark.parametrize("mode", ["strict", "warn"])
+@pytest.mark.parametrize(
+    "name", sorted(TRANSFORMS.keys() - {"fx"})
+)  # its code calls the function by name, and is guarded
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as above
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore:DTensor random operators:UserWarning")
+@pytest.mark.usefixtures("alone")
+def test_a_transform_of_native_s_own_loss_runs_as_ever_where_it_is_guarded(name, mode):
+    expected = TRANSFORMS[name](nn.CrossEntropyLoss())
+    with safe_ce.guarded(mode):
+        found = TRANSFORMS[name](nn.CrossEntropyLoss())
     assert torch.equal(found, expected) if isinstance(found, torch.Tensor) else found == expected
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from safe_ce.findings import Confidence, Finding, Operand, Severity
+from safe_ce.ranks import rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +119,7 @@ class Cause:
             remedy=self.remedy,
             operands=operands(call, match),
             call=call.number,
+            rank=rank(),
         )
 
 

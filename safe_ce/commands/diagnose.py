@@ -6,8 +6,6 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from safe_ce.commands import fields, print_json, refused
 
 if TYPE_CHECKING:
@@ -15,13 +13,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-        *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool, torch.complex64),
-    )
-}
+DTYPES = (
+    *("float16", "bfloat16", "float32", "float64"),
+    *("int8", "int16", "int32", "int64", "uint8", "bool", "complex64"),
+)
 ALIASES = {
     "half": "float16",
     "float": "float32",
@@ -57,14 +52,15 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Print what is likely wrong with the call, and return the exit status."""
     from safe_ce.call import Call
+    from safe_ce.causes.cause import dtype_name
     from safe_ce.contract import broken_clause
     from safe_ce.diagnosis import findings_of, first_line, may_ask_native, native_error, tellable
     from safe_ce.report import render
 
     try:
-        input = tensor("input", chosen.input, torch.float32)
-        target = tensor("target", chosen.target, torch.int64)
-        weight = None if chosen.weight is None else tensor("weight", chosen.weight, input.dtype)
+        input = tensor("input", chosen.input, "float32")
+        target = tensor("target", chosen.target, "int64")
+        weight = None if chosen.weight is None else tensor("weight", chosen.weight, dtype_name(input))
     except ValueError as error:
         return refused("diagnose", str(error))
     options = (chosen.ignore_index, chosen.reduction, chosen.label_smoothing)
@@ -85,22 +81,23 @@ def run(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def tensor(name: str, text: str, dtype: torch.dtype) -> Tensor:
+def tensor(name: str, text: str, dtype: str) -> Tensor:
     """A tensor without values of its own, of the shape and dtype that a text says.
 
     Raises:
         ValueError: The text says neither, or no tensor can have that shape.
     """
+    import torch
+
     found = FORM.fullmatch(text)
     if found is None:
         raise ValueError(f"--{name} is SHAPE[:DTYPE], such as 4x10, 4x10:float16 or {SCALAR}, not {text!r}")
     if found[2] is not None:
-        known = DTYPES.get(ALIASES.get(found[2], found[2]))
-        if known is None:
+        dtype = ALIASES.get(found[2], found[2])
+        if dtype not in DTYPES:
             raise ValueError(f"--{name} has no dtype {found[2]!r}; the dtypes are {', '.join(DTYPES)}")
-        dtype = known
     shape = () if found[1] == SCALAR else tuple(map(int, found[1].split("x")))
     try:
-        return torch.zeros((), dtype=dtype).expand(shape)
+        return torch.zeros((), dtype=getattr(torch, dtype)).expand(shape)
     except RuntimeError:
         raise ValueError(f"--{name}: no tensor is as large as {found[1]}") from None

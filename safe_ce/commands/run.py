@@ -1,0 +1,220 @@
+"""python -m safe_ce run: an unchanged program, guarded, and a summary of what was found in it."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import builtins
+import io
+import json
+import os
+import sys
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import find_spec
+from pathlib import Path
+from types import CodeType, ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from safe_ce import modes
+from safe_ce.commands import children, refused
+from safe_ce.ranks import rank
+
+if TYPE_CHECKING:
+    from safe_ce.commands.children import Guarding
+
+OWN = (str(Path(__file__).parents[1]) + os.sep, "<frozen runpy>", "<frozen importlib")
+"""How the file names of frames begin that the program alone would not have."""
+
+
+class NoProgramError(Exception):
+    """There is nothing to run."""
+
+
+class Program(NamedTuple):
+    """What is run: its code, what its ``__main__`` starts with, and what `sys.argv` and `sys.path` start with."""
+
+    code: CodeType
+    names: dict[str, Any]
+    name: str
+    folder: str | None
+
+
+def add(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the command's parser."""
+    parser = commands.add_parser(
+        "run",
+        help="run an unchanged program with every cross-entropy loss in it guarded",
+        usage="python -m safe_ce run [--mode MODE] [--ignore CAUSE] [--json] (SCRIPT | -m MODULE) [ARGUMENT ...]",
+        epilog="Options of the guard come before the program; what follows it is the program's own.",
+    )
+    parser.add_argument("--mode", choices=modes.MODES, help="the mode of the process; else SAFE_CE_MODE, else default")
+    parser.add_argument("--ignore", action="append", default=[], metavar="CAUSE", help="a name or code; repeatable")
+    parser.add_argument("--json", action="store_true", help="print the summary as one line of JSON, on standard output")
+    parser.add_argument("-m", dest="is_module", action="store_true", help="run a module, as python -m does")
+    parser.add_argument(
+        "program", metavar="SCRIPT", help="a script, a folder or zip file with a __main__.py, or MODULE"
+    )
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGUMENT")
+    parser.set_defaults(run=run)
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Run the program. Returns where it could not be; its own end is the interpreter's."""
+    ignore: tuple[str, ...] = ()
+    if chosen.ignore:
+        from safe_ce.settings import checked_causes
+
+        try:
+            ignore = checked_causes(chosen.ignore)
+        except ValueError as error:
+            return refused("run", f"--{error}")
+    if chosen.mode is not None:
+        modes.set_mode(chosen.mode)
+    sys.argv = [chosen.program, *chosen.arguments]
+    guarding = children.guard_from_here(ignore)
+    atexit.register(_sum_up, guarding, os.getpid(), as_json=chosen.json)
+    try:
+        program = _module(chosen.program) if chosen.is_module else _script(chosen.program)
+    except NoProgramError as error:
+        atexit.unregister(_sum_up)
+        return refused("run", str(error))
+    except BaseException:  # of a file that does not compile, or of a package on the way to the module
+        _leave_out_own_frames(None)
+        raise
+    sys.argv[0] = program.name
+    if program.folder is not None and not sys.flags.safe_path:
+        sys.path[0] = program.folder
+    main = ModuleType("__main__")
+    vars(main).update(program.names, __builtins__=builtins)
+    sys.modules["__main__"] = main
+    try:
+        exec(program.code, vars(main))
+    except BaseException:
+        _leave_out_own_frames(program.code)
+        raise
+    return 0
+
+
+def _script(path: str) -> Program:
+    """The program in a file, or in a folder or zip file that has a ``__main__.py``."""
+    whole = str(Path(path).absolute())
+    spec = PathFinder.find_spec("__main__", [whole])
+    if spec is not None:
+        code = _code_of(spec)
+        if code is not None:
+            return Program(code, _names_of(spec), path, whole)
+    if Path(path).is_dir():
+        raise NoProgramError(f"the folder {path} has no __main__.py")
+    try:
+        with io.open_code(whole) as file:
+            source = file.read()
+    except OSError as error:
+        raise NoProgramError(f"cannot read the script {path}: {error.strerror}") from error
+    names = {
+        "__name__": "__main__",
+        "__file__": whole,
+        "__loader__": SourceFileLoader("__main__", whole),
+        "__spec__": None,
+        "__package__": None,
+        "__cached__": None,
+    }
+    code = compile(source, whole, "exec", dont_inherit=True)
+    return Program(code, names, path, str(Path(path).resolve().parent))
+
+
+def _module(name: str) -> Program:
+    """The program that ``python -m`` would run."""
+    sys.argv[0] = "-m"
+    try:
+        spec = find_spec(name)
+        if spec is None:
+            raise NoProgramError(f"there is no module {name}")
+        if spec.submodule_search_locations is not None:
+            spec = find_spec(f"{name}.__main__")
+            if spec is None:
+                raise NoProgramError(f"{name} is a package without a __main__ module")
+    except (ModuleNotFoundError, ValueError) as error:
+        missing = getattr(error, "name", None)
+        if missing is not None and not name.startswith(missing):
+            raise
+        raise NoProgramError(f"there is no module {name}") from error
+    code = _code_of(spec)
+    if code is None:
+        raise NoProgramError(f"{name} has no code that could be run")
+    return Program(code, _names_of(spec), spec.origin or name, None)
+
+
+def _code_of(spec: ModuleSpec) -> CodeType | None:
+    get_code = getattr(spec.loader, "get_code", None)
+    code: CodeType | None = None if get_code is None else get_code(spec.name)
+    return code
+
+
+def _names_of(spec: ModuleSpec) -> dict[str, Any]:
+    return {
+        "__name__": "__main__",
+        "__file__": spec.origin,
+        "__loader__": spec.loader,
+        "__spec__": spec,
+        "__package__": spec.parent,
+        "__cached__": spec.cached,
+    }
+
+
+def _leave_out_own_frames(code: CodeType | None) -> None:
+    """Have the interpreter print the exception under way as it would for the program alone."""
+    hook = sys.excepthook
+
+    def shown(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+        link: BaseException | None = error
+        while link is not None:
+            link.__traceback__ = _without_own_frames(link.__traceback__, code if link is error else None)
+            link = link.__cause__ or link.__context__
+        hook(kind, error, error.__traceback__)
+
+    sys.excepthook = shown
+
+
+def _without_own_frames(trace: TracebackType | None, code: CodeType | None) -> TracebackType | None:
+    """A traceback from the program's own code on, but for the frames of this package."""
+    entries = []
+    while trace is not None:
+        entries.append(trace)
+        trace = trace.tb_next
+    starts = [number for number, entry in enumerate(entries) if entry.tb_frame.f_code is code]
+    kept: TracebackType | None = None
+    for entry in reversed(entries[starts[0] if starts else 0 :]):
+        if not entry.tb_frame.f_code.co_filename.startswith(OWN):
+            kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return kept
+
+
+def _sum_up(guarding: Guarding, process: int, *, as_json: bool) -> None:
+    """Say what was found. A process that the program forked says nothing: that is its parent's part."""
+    if os.getpid() != process:
+        return
+    counts = children.all_counts(guarding)
+    if as_json:
+        print(json.dumps({"mode": guarding.mode} | counts), file=sys.__stdout__, flush=True)
+    else:
+        print(summary(counts), file=sys.__stderr__, flush=True)
+
+
+def summary(counts: dict[str, Any]) -> str:
+    """What was guarded and found, as text."""
+    here, calls, findings = rank(), counts["calls"], counts["findings"]
+    name = "safe_ce" if here is None else f"safe_ce, rank {here}"
+    if not calls and not findings:
+        return f"{name}: no call of the cross-entropy loss was guarded"
+    guarded = "1 call" if calls == 1 else f"{calls:,} calls"
+    found = "found:" if findings else "nothing found"
+    lines = [
+        f"{name}: guarded {guarded} of the cross-entropy loss, looked at the values of {counts['probes']:,}; {found}"
+    ]
+    width = max((len(finding["cause"]) for finding in findings), default=0)
+    for finding in findings:
+        times = "once" if finding["count"] == 1 else f"{finding['count']:,} times, first"
+        when = "in the constructor" if finding["call"] is None else f"in call {finding['call']:,}"
+        place = finding["place"].removeprefix(str(Path.cwd()) + os.sep)
+        lines.append(f"  {finding['code']} {finding['cause']:<{width}}  {times} {when} at {place}")
+    return "\n".join(lines)

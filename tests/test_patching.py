@@ -1,0 +1,417 @@
+"""install, uninstall and guarded: code that does not know of the guard, guarded."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import inspect
+import io
+import pickle
+import subprocess
+import sys
+import threading
+import types
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.nn.functional import cross_entropy as by_name
+from torch.overrides import TorchFunctionMode
+
+import safe_ce
+from safe_ce import SafeCrossEntropyLoss, contract
+from safe_ce.places import PLACES, memories
+from tests import saying
+
+NATIVE = [contract.original]  # in a list: a name of this module is what gets replaced
+TARGET = torch.tensor([0, 1, 2, 0])
+
+
+def raw():
+    return torch.randn(4, 3, requires_grad=True)
+
+
+def softmaxed(logits=None):
+    return (raw() if logits is None else logits).softmax(1)
+
+
+def cause_of(function, input, target=TARGET):
+    """The cause that a call raises, or None where it is not guarded."""
+    said = saying.said(function, input, target)
+    return said.cause if isinstance(said, safe_ce.SafeCrossEntropyError) else None
+
+
+def through_the_module(input, target):
+    return nn.CrossEntropyLoss()(input, target)
+
+
+def through_the_function(input, target):
+    return F.cross_entropy(input, target)
+
+
+def through_a_bound_name(input, target):
+    return by_name(input, target)
+
+
+EVERY_WAY = [through_the_module, through_the_function, through_a_bound_name]
+
+
+@pytest.mark.parametrize("call", EVERY_WAY)
+class TestEveryWayToNative:
+    def test_is_guarded_while_installed(self, call):
+        assert cause_of(call, softmaxed()) is None
+        safe_ce.install()
+        assert cause_of(call, softmaxed()) == "softmax-applied"
+        assert cause_of(call, raw(), TARGET[:, None]) == "target-extra-dim"
+        safe_ce.uninstall()
+        assert cause_of(call, softmaxed()) is None
+
+    def test_gives_native_s_own_loss(self, call):
+        input = raw()
+        expected = call(input, TARGET)
+        with safe_ce.guarded("strict"):
+            assert torch.equal(call(input, TARGET), expected)
+
+    def test_is_left_alone_in_mode_off(self, call):
+        with safe_ce.guarded("off"):
+            assert cause_of(call, softmaxed()) is None
+
+
+class TestInstall:
+    def test_restores_what_it_found(self):
+        names = {"F": vars(F), "here": globals()}
+        before = {name: dict(names[name]) for name in names}
+        finders, forward = list(sys.meta_path), nn.CrossEntropyLoss.forward
+        safe_ce.install()
+        assert F.cross_entropy is not NATIVE[0]
+        assert nn.CrossEntropyLoss.forward is forward
+        safe_ce.uninstall()
+        for name, namespace in names.items():
+            assert list(namespace) == list(before[name])
+            assert all(namespace[key] is value for key, value in before[name].items())
+        assert sys.meta_path == finders
+
+    def test_twice_is_once(self):
+        safe_ce.install()
+        guarding = F.cross_entropy
+        safe_ce.install(ignore=["softmax-applied"])
+        assert F.cross_entropy is guarding
+        assert cause_of(F.cross_entropy, softmaxed()) is None
+        safe_ce.uninstall()
+        assert F.cross_entropy is NATIVE[0]
+        safe_ce.uninstall()
+        assert F.cross_entropy is NATIVE[0]
+
+    def test_again_after_uninstall(self):
+        for _ in range(3):
+            safe_ce.install()
+            assert cause_of(F.cross_entropy, softmaxed()) == "softmax-applied"
+            safe_ce.uninstall()
+            assert F.cross_entropy is NATIVE[0]
+
+    def test_covers_modules_imported_later(self, monkeypatch):
+        safe_ce.install()
+        late = types.ModuleType("late")
+        monkeypatch.setitem(sys.modules, "late", late)
+        exec("from torch.nn.functional import cross_entropy as mine", vars(late))
+        assert cause_of(late.mine, softmaxed()) == "softmax-applied"
+        safe_ce.uninstall()
+        assert late.mine is NATIVE[0]
+
+    def test_reaches_every_thread(self):
+        safe_ce.install()
+        said = []
+        thread = threading.Thread(target=lambda: said.append(cause_of(F.cross_entropy, softmaxed())))
+        thread.start()
+        thread.join()
+        assert said == ["softmax-applied"]
+
+    def test_follows_the_mode_in_force(self):
+        safe_ce.install()
+        with safe_ce.mode("warn"):
+            assert saying.said(F.cross_entropy, softmaxed(), TARGET) == ["softmax-applied"]
+        safe_ce.set_mode("strict")
+        assert cause_of(F.cross_entropy, raw().relu()) == "relu-applied"
+
+    def test_hands_findings_to_the_callback(self):
+        found = []
+        safe_ce.install(on_finding=found.append)
+        cause_of(F.cross_entropy, softmaxed())
+        assert [finding.cause for finding in found] == ["softmax-applied"]
+
+    @pytest.mark.parametrize(
+        ("options", "error", "text"),
+        [
+            ({"ignore": ["nothing-like-it"]}, ValueError, "SCE101 softmax-applied"),
+            ({"ignore": "SCE101"}, TypeError, "collection"),
+            ({"probe": "often"}, ValueError, "'scheduled'"),
+            ({"on_finding": 3}, TypeError, "callable"),
+        ],
+    )
+    @pytest.mark.parametrize("entry", [safe_ce.install, lambda **options: safe_ce.guarded(**options).__enter__()])
+    def test_refuses_bad_settings_and_changes_nothing(self, entry, options, error, text):
+        with pytest.raises(error, match=text):
+            entry(**options)
+        assert F.cross_entropy is NATIVE[0]
+
+
+class TestGuarded:
+    def test_is_a_context_and_a_decorator(self):
+        with safe_ce.guarded():
+            assert cause_of(F.cross_entropy, softmaxed()) == "softmax-applied"
+        assert F.cross_entropy is NATIVE[0]
+        assert safe_ce.guarded()(cause_of)(through_the_function, softmaxed()) == "softmax-applied"
+        assert F.cross_entropy is NATIVE[0]
+
+    def test_nests_the_innermost_wins(self):
+        with safe_ce.guarded("strict"):
+            with safe_ce.guarded("warn"):
+                assert saying.said(F.cross_entropy, softmaxed(), TARGET) == ["softmax-applied"]
+            with safe_ce.guarded(ignore=["SCE101"]):
+                assert cause_of(F.cross_entropy, softmaxed()) is None
+            assert cause_of(F.cross_entropy, softmaxed()) == "softmax-applied"
+        assert F.cross_entropy is NATIVE[0]
+
+    def test_inside_install_and_install_inside_it(self):
+        safe_ce.install(ignore=["softmax-applied"])
+        with safe_ce.guarded():
+            assert cause_of(F.cross_entropy, softmaxed()) == "softmax-applied"
+            safe_ce.uninstall()
+            assert cause_of(F.cross_entropy, softmaxed()) == "softmax-applied"
+            safe_ce.install()
+        assert cause_of(F.cross_entropy, softmaxed()) == "softmax-applied"
+
+    def test_is_this_thread_s_alone(self):
+        said = []
+        with safe_ce.guarded():
+            thread = threading.Thread(target=lambda: said.append(cause_of(F.cross_entropy, softmaxed())))
+            thread.start()
+            thread.join()
+        assert said == [None]
+
+    def test_is_this_task_s_alone(self):
+        async def inside():
+            with safe_ce.guarded():
+                await asyncio.sleep(0.01)
+                return cause_of(F.cross_entropy, softmaxed())
+
+        async def outside():
+            await asyncio.sleep(0.001)
+            return cause_of(F.cross_entropy, softmaxed())
+
+        async def both():
+            return await asyncio.gather(inside(), outside())
+
+        assert asyncio.run(both()) == ["softmax-applied", None]
+
+    def test_ends_with_an_exception(self):
+        with pytest.raises(KeyError), safe_ce.guarded("strict"):
+            raise KeyError
+        assert F.cross_entropy is NATIVE[0]
+        assert safe_ce.modes.innermost() is None
+
+
+class TestAnExistingLoss:
+    def test_keeps_its_identity_class_and_state(self):
+        criterion = nn.CrossEntropyLoss(weight=torch.ones(3))
+        state, kind = dict(vars(criterion)), type(criterion)
+        with safe_ce.guarded():
+            assert cause_of(criterion, softmaxed()) == "softmax-applied"
+            assert type(criterion) is kind is nn.CrossEntropyLoss
+            assert dict(vars(criterion)) == state
+            assert inspect.signature(F.cross_entropy) == inspect.signature(NATIVE[0])
+
+    @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+    def test_can_be_copied_pickled_and_scripted_while_guarded(self):
+        criterion = nn.CrossEntropyLoss()
+        input = raw()
+        expected = criterion(input, TARGET)
+        with safe_ce.guarded():
+            saved = io.BytesIO()
+            torch.save(criterion, saved)
+            saved.seek(0)
+            twins = [
+                copy.deepcopy(criterion),
+                pickle.loads(pickle.dumps(criterion)),
+                torch.load(saved, weights_only=False),
+                torch.jit.script(criterion),
+            ]
+        assert all(torch.equal(twin(input, TARGET), expected) for twin in twins)
+
+    def test_has_hooks_and_subclasses_as_before(self):
+        class Halved(nn.CrossEntropyLoss):
+            def forward(self, input, target):
+                return super().forward(input, target) / 2
+
+        criterion = Halved()
+        seen = []
+        criterion.register_forward_hook(lambda module, arguments, loss: seen.append(loss))
+        with safe_ce.guarded():
+            loss = criterion(raw(), TARGET)
+            assert seen == [loss]
+            assert cause_of(criterion, softmaxed()) == "softmax-applied"
+
+
+class TestOthers:
+    def test_nll_loss_after_log_softmax_is_another_function(self):
+        with safe_ce.guarded("strict"):
+            F.nll_loss(F.log_softmax(raw(), dim=1), TARGET)
+            nn.NLLLoss()(F.log_softmax(raw(), dim=1), TARGET)
+
+    def test_a_loss_that_is_guarded_already_is_guarded_once(self):
+        found = []
+        criterion = SafeCrossEntropyLoss(on_finding=found.append)
+        with safe_ce.guarded(on_finding=found.append):
+            cause_of(criterion, softmaxed())
+            assert len(found) == 1
+            cause_of(functools.partial(safe_ce.cross_entropy, on_finding=found.append), softmaxed())
+            assert len(found) == 2
+        assert criterion.stats().calls == 1
+
+    @pytest.mark.parametrize("first", ["theirs", "ours"])
+    def test_a_function_that_another_package_put_there_is_guarded_and_stays(self, monkeypatch, first):
+        def fused(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean",
+                  label_smoothing=0.0, softcap=None):  # fmt: skip
+            asked.append(softcap)
+            return NATIVE[0](input, target, weight, None, ignore_index, None, reduction, label_smoothing)
+
+        asked = []
+        if first == "ours":
+            safe_ce.install()
+        guarding = F.cross_entropy
+        monkeypatch.setattr(F, "cross_entropy", fused)
+        if first == "theirs":
+            safe_ce.install()
+            assert cause_of(F.cross_entropy, softmaxed()) == "softmax-applied"
+            F.cross_entropy(raw(), TARGET, softcap=2.0)
+            F.cross_entropy(raw(), TARGET)
+            assert asked == [2.0, None]
+        safe_ce.uninstall()
+        assert F.cross_entropy is fused
+        monkeypatch.setattr(F, "cross_entropy", NATIVE[0])
+        assert guarding(raw(), TARGET)  # who holds on to ours gets native's
+
+    def test_who_has_put_the_function_face_there_gets_it_back(self, monkeypatch):
+        monkeypatch.setattr(F, "cross_entropy", safe_ce.cross_entropy)
+        with safe_ce.guarded(ignore=["softmax-applied"]):
+            assert cause_of(F.cross_entropy, softmaxed()) is None
+        assert cause_of(F.cross_entropy, softmaxed()) == "softmax-applied"
+
+
+class TestTorchsOwnMachinery:
+    def test_modes_and_subclasses_are_told_of_native_s_function(self):
+        class Recorder(TorchFunctionMode):
+            def __torch_function__(self, function, types, arguments=(), options=None):
+                called.append(function)
+                return function(*arguments, **(options or {}))
+
+        class Logits(torch.Tensor):
+            @classmethod
+            def __torch_function__(cls, function, types, arguments=(), options=None):
+                called.append(function)
+                return super().__torch_function__(function, types, arguments, options)
+
+        called = []
+        with safe_ce.guarded():
+            with Recorder():
+                F.cross_entropy(raw(), TARGET)
+            assert called.count(NATIVE[0]) == 1
+            called.clear()
+            before = safe_ce.stats().calls
+            F.cross_entropy(raw().as_subclass(Logits), TARGET)
+            assert called.count(NATIVE[0]) == 1
+            assert safe_ce.stats().calls == before + 1
+
+    def test_fx_traces_to_native_s_function(self):
+        class Model(nn.Module):
+            def forward(self, input, target):
+                return F.cross_entropy(input, target)
+
+        with safe_ce.guarded():
+            graph = fx.symbolic_trace(Model()).graph
+        assert [node.target for node in graph.nodes if node.op == "call_function"] == [NATIVE[0]]
+
+    @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+    def test_torchscript_compiles_native_s_function(self):
+        input = raw()
+        expected = F.cross_entropy(input, TARGET)
+        with safe_ce.guarded():
+            scripted = torch.jit.script(lossy)
+        assert torch.equal(scripted(input, TARGET), expected)
+
+    def test_a_call_with_native_s_own_faults_gets_native_s_own_errors(self):
+        for arguments, options in [((raw(),), {}), ((raw(), TARGET), {"nonsense": 1})]:
+            with pytest.raises(TypeError) as native:
+                F.cross_entropy(*arguments, **options)
+            with safe_ce.guarded(), pytest.raises(TypeError) as ours:
+                F.cross_entropy(*arguments, **options)
+            assert str(ours.value) == str(native.value)
+
+    def test_deprecated_arguments_mean_what_they_mean(self):
+        input = raw()
+        with pytest.warns(UserWarning, match="size_average and reduce"):
+            expected = F.cross_entropy(input, TARGET, size_average=False)
+        with safe_ce.guarded(), pytest.warns(UserWarning, match="size_average and reduce"):
+            assert torch.equal(F.cross_entropy(input, TARGET, size_average=False), expected)
+
+
+def lossy(input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(input, target)
+
+
+class TestPlaces:
+    def test_a_loss_built_anew_in_every_step_is_remembered_by_its_line(self):
+        def step(input, target):
+            return nn.CrossEntropyLoss()(input, target)
+
+        with safe_ce.guarded():
+            before = safe_ce.stats()
+            said = [saying.said(step, raw().relu(), TARGET) for _ in range(40)]
+            after = safe_ce.stats()
+        assert said == [["relu-applied"]] + [[]] * 39
+        assert after.calls - before.calls == 40
+        assert after.probes - before.probes < 20
+
+    def test_two_lines_remember_apart(self):
+        with safe_ce.guarded():
+            assert saying.said(through_the_function, raw().relu(), TARGET) == ["relu-applied"]
+            assert saying.said(through_a_bound_name, raw().relu(), TARGET) == ["relu-applied"]
+            assert saying.said(through_a_bound_name, raw().relu(), TARGET) == []
+
+    def test_ever_new_code_is_forgotten_in_time(self):
+        with safe_ce.guarded():
+            before = safe_ce.stats().calls
+            for _ in range(PLACES + 20):
+                exec("F.cross_entropy(input, target)", {"F": F, "input": raw(), "target": TARGET})
+            assert len(list(memories())) == PLACES
+            assert safe_ce.stats().calls == before + PLACES + 20
+
+
+class TestTheTracer:
+    """In processes of their own: what dynamo knows of torch's functions it learns once."""
+
+    @pytest.mark.parametrize("order", ["dynamo first", "install first"])
+    @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+    def test_compiled_code_is_guarded(self, order, backend):
+        program = f"""
+import torch, safe_ce
+from torch import nn
+if {order == "dynamo first"}:
+    torch.compile(lambda x: x + 1, backend="eager")(torch.ones(2))
+safe_ce.install()
+def step(input, target):
+    return torch.nn.functional.cross_entropy(input.softmax(1), target)
+for call in (torch.compile(step, backend={backend!r}, fullgraph=True),
+             torch.compile(lambda x, y: criterion(x.softmax(1), y), backend={backend!r}, fullgraph=True)):
+    criterion = nn.CrossEntropyLoss()
+    try:
+        call(torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
+    except safe_ce.SafeCrossEntropyError as error:
+        print(error.cause)
+safe_ce.uninstall()
+call(torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["softmax-applied"] * 2, done.stderr
