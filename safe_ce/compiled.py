@@ -14,13 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.symbolic_convert import InstructionTranslator
 
-from safe_ce import contract, guard, modes, patching, probe
+from safe_ce import contract, guard, modes, probe
 from safe_ce.findings import SafeCrossEntropyError
 from safe_ce.memory import LOSSES, Memory
-from safe_ce.settings import Caller
+from safe_ce.settings import Caller, active
 
 if TYPE_CHECKING:
     from safe_ce.modes import Mode
+
+torch.compiler.allow_in_graph(contract.alone)
 
 _LIBRARY = torch.library.Library("safe_ce", "DEF")
 # An operator without a result or an effect would be dropped: this one is declared to change `kept`.
@@ -41,7 +43,14 @@ _WHOEVER = 1
 
 
 def guarded(
-    owner: Any, input: Any, target: Any, weight: Any, ignore_index: Any, reduction: Any, label_smoothing: Any
+    owner: Any,
+    native: Any,
+    input: Any,
+    target: Any,
+    weight: Any,
+    ignore_index: Any,
+    reduction: Any,
+    label_smoothing: Any,
 ) -> Tensor:
     """Leave native's call in the graph that is being traced, and the operator before it.
 
@@ -68,8 +77,7 @@ def guarded(
             _WHOEVER if patched else id(owner) if owner.on_finding is not None and isinstance(owner, nn.Module) else 0,
             _kept_on(input.device.type, input.device.index),
         )
-    # By the name that the tracer knows native by.
-    return contract.original(
+    loss: Tensor = native(
         input,
         target,
         weight=weight,
@@ -77,6 +85,7 @@ def guarded(
         reduction=reduction,
         label_smoothing=label_smoothing,
     )
+    return loss
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -87,7 +96,7 @@ def _place(own_mode: Mode | None, patched: bool) -> int:
     higher-order operator, a condition or a loop say, which may change nothing.
     """
     tracer: Any = InstructionTranslator.current_tx()
-    if patched and patching.active() is None:
+    if patched and active() is None:
         return 0
     if (own_mode or modes.process) == "off" or torch.compiler.is_exporting() or tracer.output.current_tracer.parent:
         return 0
@@ -124,7 +133,7 @@ def _real(*arguments: Any) -> None:
     owner: Any = LOSSES.get(loss)
     memory = _memories[graph] if owner is None else owner._memory or owner._begin()
     if loss == _WHOEVER:
-        owner = patching.active()
+        owner = active()
         if owner is None:
             return
     elif owner is None:

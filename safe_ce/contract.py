@@ -27,14 +27,17 @@ LONE_LABEL_SINCE = (2, 9)
 """The release of torch since which (C,) logits are accepted against a (1,) target, forward."""
 
 
-original = F.cross_entropy
-"""Native's function, bound here: who puts the guard in its place must not be called back for ever."""
+original: Any = F.cross_entropy
+"""Native's function as everybody knows it, whose code may be the guard's (see `safe_ce.patching`)."""
 
-alone = FunctionType(original.__code__, {**vars(F), "cross_entropy": original}, "cross_entropy", original.__defaults__)
-"""The same function, which hands itself, and not what stands in its place, to tensors and modes that override it."""
+alone: Any = FunctionType(
+    original.__code__, {**vars(F), "cross_entropy": original}, "cross_entropy", original.__defaults__
+)
+alone.__annotations__, alone.__doc__ = original.__annotations__, original.__doc__
+"""Native's code, and nothing but it. To tensors and modes that override the function it says that it is that one."""
 
 GUARDS: dict[Any, Callable[..., Tensor]] = {}
-"""The functions that guard, by which others, or native alone, they call."""
+"""The functions of the guard that may stand in native's place, and which they call."""
 
 
 def unguarded(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

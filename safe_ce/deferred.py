@@ -200,6 +200,18 @@ def arrived(memory: Memory, *, wait: bool = False) -> Iterator[Evidence]:
     _unsaid.pop(memory, None)
 
 
+def unsaid() -> tuple[Memory, ...]:
+    """What belongs to the calls of which something is under way, oldest first."""
+    return tuple(_unsaid)
+
+
+def forget() -> None:
+    """Forget all that is under way."""
+    for memory in unsaid():
+        memory.under_way.clear()
+    _unsaid.clear()
+
+
 def survivors(memory: Memory) -> list[Evidence]:
     """What had arrived, labels at least, of calls under way when the device's context ended; none if it has not."""
     with _lock:
@@ -240,7 +252,7 @@ def _say_the_rest() -> None:
     from safe_ce.diagnosis import log_fault
     from safe_ce.findings import SafeCrossEntropyError, SafeCrossEntropyWarning
 
-    for memory in tuple(_unsaid):
+    for memory in unsaid():
         while memory.under_way:
             try:
                 verdict.flush(memory, memory.under_way[0].settings)

@@ -125,13 +125,13 @@ class SafeCrossEntropyWarning(UserWarning):
     """
 
     def __init__(self, finding: Finding) -> None:
-        from safe_ce.report import headline
-
-        super().__init__(headline(finding))
+        super().__init__(finding)
         self.finding = finding
 
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.finding,)
+    def __str__(self) -> str:
+        from safe_ce.report import headline
+
+        return headline(self.finding)
 
 
 # The public name is what a traceback should show.

@@ -14,6 +14,7 @@ from torch import Tensor
 from safe_ce import contract, deferred, probe, provenance
 from safe_ce.memory import Signature
 from safe_ce.schedule import is_scheduled
+from safe_ce.settings import NOBODY, active
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,8 +153,10 @@ def look(memory: Memory, mode: Mode, owner: Owner, arguments: Arguments) -> None
 
 
 def settings(mode: Mode, owner: Owner) -> Settings:
-    """How a call is guarded for its owner in a mode."""
-    return Settings(mode, owner.probe or ("every" if mode == "strict" else "scheduled"), owner.ignore, owner.on_finding)
+    """How a call is guarded for its owner in a mode; what it does not say itself, who guards native's callers does."""
+    here = active() or NOBODY
+    probe = owner.probe or ("every" if mode == "strict" else "scheduled")
+    return Settings(mode, probe, (*owner.ignore, *here.ignore), owner.on_finding or here.on_finding)
 
 
 def _look_first(memory: Memory, settings: Settings, arguments: Arguments) -> tuple[torch.Size, Signature] | None:
@@ -176,7 +179,8 @@ def _look_first(memory: Memory, settings: Settings, arguments: Arguments) -> tup
         activation, signature = _from_the_graph(input, target, never=settings.probe == "never")
         due = _is_due(memory, settings, input.shape, signature)
         known = None if activation is None else memory.announced.get(activation.cause)
-        told = known is not None and (settings.mode == "warn" or known.severity != "error")
+        severe = settings.mode == "strict" or (known is not None and known.severity == "error")
+        told = known is not None and (settings.mode == "warn" or not severe)
         news = activation is not None and not told and activation.cause not in settings.ignore
         suspicious = news or _values_are_odd(memory, settings, seen, due=due)
     except Exception as fault:

@@ -15,7 +15,7 @@ from safe_ce.findings import SafeCrossEntropyError
 from safe_ce.memory import LOSSES, Memory, Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from safe_ce.findings import Finding, OnFinding
     from safe_ce.modes import Mode
@@ -146,8 +146,7 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         except KeyError:
             weight = self.weight
         native = F.cross_entropy
-        if native is not _ORIGINAL:
-            native = contract.unguarded(native)
+        native = _ALONE if native is _ORIGINAL else contract.unguarded(native)  # which nobody guards once more
         mode = self.mode or modes.innermost() or modes.process  # as modes.in_force, without a call
         if mode == "off":
             return native(
@@ -188,7 +187,7 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         from safe_ce import compiled
 
         options = (self.weight, self.ignore_index, self.reduction, self.label_smoothing)
-        return compiled.guarded(self, input, target, *options)
+        return compiled.guarded(self, contract.alone, input, target, *options)
 
     def flush(self) -> None:
         """Wait for what is under way of earlier calls' values on an accelerator, and raise or warn for it.
@@ -204,8 +203,8 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
             >>> criterion = SafeCrossEntropyLoss()
             >>> criterion.flush()
         """
-        if self._memory is not None:
-            _flush(self._memory, self.mode, self)
+        if self._memory is not None and self._memory.under_way:
+            _flush(self._memory, guard.settings(modes.in_force(self.mode), self))
 
     def stats(self) -> Stats:
         """Count the calls of this loss, those of which values were looked at, and what was found in them.
@@ -286,7 +285,7 @@ def cross_entropy(
     if _is_traced():
         from safe_ce import compiled
 
-        return compiled.guarded(owner, input, target, weight, ignore_index, reduction, label_smoothing)
+        return compiled.guarded(owner, contract.alone, input, target, weight, ignore_index, reduction, label_smoothing)
     in_force = modes.in_force(mode)
     if in_force == "off":
         return contract.native(input, target, weight, ignore_index, reduction, label_smoothing)
@@ -312,7 +311,9 @@ contract.GUARDS[cross_entropy] = contract.alone
 
 
 def flush() -> None:
-    """Wait for what is under way of the values that `safe_ce.cross_entropy` was given on an accelerator.
+    """Wait for what is under way of the values that the function was given on an accelerator.
+
+    That is `safe_ce.cross_entropy`, and native's own, by whoever calls it, where `install` or `guarded` guards it.
 
     Raises:
         SafeCrossEntropyError: As a call would (see `SafeCrossEntropyLoss.flush`, which does this for one loss).
@@ -322,7 +323,8 @@ def flush() -> None:
         >>> safe_ce.flush()
     """
     for memory in places.memories():
-        _flush(memory, None, settings.NOBODY)
+        if memory.under_way:
+            _flush(memory, memory.under_way[0].settings)
 
 
 def diagnose(
@@ -365,18 +367,18 @@ def diagnose(
     return findings_of(replace(call, rejected=not is_accepted(call)))
 
 
-_ORIGINAL = contract.original
+_ORIGINAL: Callable[..., Tensor] = contract.original
+_ALONE: Callable[..., Tensor] = contract.alone
 _is_traced = torch.compiler.is_dynamo_compiling
 
 
-def _flush(memory: Memory, mode: Mode | None, owner: guard.Owner) -> None:
-    if memory.under_way:
-        from safe_ce import verdict
+def _flush(memory: Memory, how: guard.Settings) -> None:
+    from safe_ce import verdict
 
-        try:
-            verdict.flush(memory, guard.settings(modes.in_force(mode), owner))
-        except SafeCrossEntropyError as error:
-            raise error.with_traceback(None) from None
+    try:
+        verdict.flush(memory, how)
+    except SafeCrossEntropyError as error:
+        raise error.with_traceback(None) from None
 
 
 def _check_construction(

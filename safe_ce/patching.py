@@ -1,26 +1,26 @@
 """Guarding code that does not know of the guard: install, uninstall and guarded.
 
-`F.cross_entropy` is replaced wherever a module has it by a name of its own. `nn.CrossEntropyLoss` calls it there, and is
-left as it is, class and instances.
+While anybody is guarded, `F.cross_entropy` runs the guard's code in the place of its own. It stays the same function: the
+names, tables and handlers of ``__torch_function__`` that know it go on knowing it, and `nn.CrossEntropyLoss`, which calls
+it, is left as it is, class and instances.
 """
 
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import has_torch_function_variadic
 
 from safe_ce import contract, guard, modes, settings
 from safe_ce.findings import SafeCrossEntropyError
 from safe_ce.imports import After, after_import
-from safe_ce.places import memory_of_the_caller
+from safe_ce.places import PASSED, memory_of_the_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,24 +28,19 @@ if TYPE_CHECKING:
     from safe_ce.findings import OnFinding
     from safe_ce.modes import Mode
     from safe_ce.schedule import Probe
-    from safe_ce.settings import Caller
-
-everywhere: Caller | None = None
-"""How the whole process is guarded, while `install` is in force."""
-
-_innermost: ContextVar[Caller | None] = ContextVar("safe_ce_guarded", default=None)
-_here = _innermost.get
 
 _lock = threading.RLock()
 _users = 0
 _awaited: After | None = None
 
+_NATIVE: Any = contract.original
+_displaced: Any = None
+"""What was in the place of native's function as it was patched, where that was another function."""
+
+_rules: list[Any] = []
+"""What torch's tracer knew of native's function."""
+
 _is_traced = torch.compiler.is_dynamo_compiling
-
-
-def active() -> Caller | None:
-    """How calls of native's function are guarded here, or None where they are not."""
-    return _here() or everywhere
 
 
 def install(*, probe: Probe | None = None, ignore: Iterable[str] = (), on_finding: OnFinding = None) -> None:
@@ -70,12 +65,11 @@ def install(*, probe: Probe | None = None, ignore: Iterable[str] = (), on_findin
         >>> safe_ce.install()
         >>> safe_ce.uninstall()
     """
-    global everywhere  # noqa: PLW0603 - what is installed is the process's
     caller = settings.caller(None, probe, ignore, on_finding)
     with _lock:
-        if everywhere is None:
+        if settings.everywhere is None:
             _enter()
-        everywhere = caller
+        settings.everywhere = caller
 
 
 def uninstall() -> None:
@@ -85,10 +79,9 @@ def uninstall() -> None:
         >>> import safe_ce
         >>> safe_ce.uninstall()
     """
-    global everywhere  # noqa: PLW0603 - as above
     with _lock:
-        if everywhere is not None:
-            everywhere = None
+        if settings.everywhere is not None:
+            settings.everywhere = None
             _leave()
 
 
@@ -123,119 +116,161 @@ def guarded(
     with modes.mode(mode) if mode is not None else nullcontext():
         with _lock:
             _enter()
-        token = _innermost.set(caller)
         try:
-            yield
+            with settings.here(caller):
+                yield
         finally:
-            _innermost.reset(token)
             with _lock:
                 _leave()
 
 
 def _enter() -> None:
-    global _users, _awaited  # noqa: PLW0603 - as above
+    global _users, _awaited, _displaced  # noqa: PLW0603 - what is patched is the process's
     if _users == 0:
-        # Torch's tracer learns the functions of torch by name when it first traces. It is to learn native's.
-        _awaited = after_import("torch._dynamo.trace_rules", _introduce_native)
-        for function in {contract.original, F.cross_entropy}:
-            if function not in _guarding:
-                _guarding[function] = _guard_of(function)
-            _replace(function, _guarding[function])
+        # A frame gets its defaults as it begins: in whichever order threads meet these, the code finds its guard.
+        _NATIVE.__kwdefaults__ = {"_guard": _guarded_call}
+        _NATIVE.__code__ = _door.__code__
+        _NATIVE.__wrapped__ = contract.alone  # whose source and signature are native's
+        _awaited = after_import("torch._dynamo.trace_rules", _let_the_tracer_in)
+        _displaced = None if F.cross_entropy in (_NATIVE, *contract.GUARDS) else F.cross_entropy
+        if _displaced is not None:
+            F.cross_entropy = _guard_of(_displaced)
     _users += 1
 
 
 def _leave() -> None:
-    global _users, _awaited  # noqa: PLW0603 - as above
+    global _users, _awaited, _displaced  # noqa: PLW0603 - as above
     _users -= 1
     if _users == 0:
-        for found, guarding in _guarding.items():
-            _replace(guarding, found)
+        if _displaced is not None and F.cross_entropy in contract.GUARDS:
+            F.cross_entropy = _displaced
+        _displaced = None
         if _awaited is not None:
             _awaited.cancel()
             _awaited = None
+        _keep_the_tracer_out()
+        del _NATIVE.__wrapped__
+        _NATIVE.__code__ = contract.alone.__code__
+        _NATIVE.__kwdefaults__ = None
 
 
-def _replace(old: Callable[..., Tensor], new: Callable[..., Tensor]) -> None:
-    """Give every name that a module has for one function to another."""
-    for module in tuple(sys.modules.values()):
-        names = getattr(module, "__dict__", None)
-        if type(names) is dict and module is not contract:
-            for name in [name for name, value in tuple(names.items()) if value is old]:
-                names[name] = new
+def _door(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: Any = None,
+    ignore_index: Any = -100,
+    reduce: Any = None,
+    reduction: Any = "mean",
+    label_smoothing: Any = 0.0,
+    *,
+    _guard: Any,
+) -> Any:
+    __tracebackhide__ = True
+    return _guard(input, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing)
 
 
-def _introduce_native() -> None:
-    from torch._dynamo import trace_rules
-
-    with _lock:
-        here = F.cross_entropy
-        F.cross_entropy = contract.original
-        try:
-            trace_rules.get_torch_obj_rule_map()
-        finally:
-            F.cross_entropy = here
+PASSED.add(_door.__code__.co_filename)
+# What Python says of wrong arguments names the function.
+_door.__code__ = _door.__code__.replace(co_name="cross_entropy", co_qualname="cross_entropy")
 
 
-_guarding: dict[Any, Any] = {}
-"""What stands in the place of a function while anybody is guarded, by that function."""
+def _guarded_call(
+    input: Any,
+    target: Any,
+    weight: Any,
+    size_average: Any,
+    ignore_index: Any,
+    reduce: Any,
+    reduction: Any,
+    label_smoothing: Any,
+    native: Callable[..., Tensor] = contract.alone,
+) -> Tensor:
+    """What runs in the place of native's own code."""
+    if size_average is not None or reduce is not None:
+        reduction = nn._reduction.legacy_get_string(size_average, reduce)
+    if _is_traced():
+        from safe_ce import compiled
+
+        return compiled.guarded(
+            compiled.PATCHED, native, input, target, weight, ignore_index, reduction, label_smoothing
+        )
+    caller = settings.active()
+    mode = modes.innermost() or modes.process
+    if caller is None or mode == "off":
+        return native(
+            input,
+            target,
+            weight=weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+        )
+    if native is not contract.alone or has_torch_function_variadic(input, target, weight):
+        native = _once(native)
+    try:
+        return guard.guarded(
+            native,
+            memory_of_the_caller(caller.probe),
+            mode,
+            caller,
+            input,
+            target,
+            weight,
+            ignore_index,
+            reduction,
+            label_smoothing,
+        )
+    except SafeCrossEntropyError as error:
+        # The guard's own frames say nothing to the reader of a traceback.
+        __tracebackhide__ = True
+        raise error.with_traceback(None) from None
+
+
+def _once(native: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function, a handler of ``__torch_function__`` say, in which calls of native's are not guarded once more."""
+
+    def once(*arguments: Any, **options: Any) -> Tensor:
+        with settings.here(settings.GUARDED_ALREADY):
+            return native(*arguments, **options)
+
+    return once
 
 
 def _guard_of(found: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    native = contract.alone if found is contract.original else contract.unguarded(found)
+    """What stands in the place of a function that another package has put in the place of native's."""
 
     @functools.wraps(found)
     def cross_entropy(
-        input: Tensor,
-        target: Tensor,
-        weight: Tensor | None = None,
-        size_average: bool | None = None,
-        ignore_index: int = -100,
-        reduce: bool | None = None,
-        reduction: str = "mean",
-        label_smoothing: float = 0.0,
+        input: Any,
+        target: Any,
+        weight: Any = None,
+        size_average: Any = None,
+        ignore_index: Any = -100,
+        reduce: Any = None,
+        reduction: Any = "mean",
+        label_smoothing: Any = 0.0,
         **others: Any,
     ) -> Tensor:
-        if _is_traced() and not others:
-            from safe_ce import compiled
+        native = functools.partial(found, **others) if others else found
+        return _guarded_call(
+            input, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing, native
+        )
 
-            if size_average is not None or reduce is not None:
-                reduction = nn._reduction.legacy_get_string(size_average, reduce)
-            return compiled.guarded(compiled.PATCHED, input, target, weight, ignore_index, reduction, label_smoothing)
-        caller = _here() or everywhere
-        mode = modes.innermost() or modes.process
-        if caller is None or mode == "off" or others:
-            return native(
-                input,
-                target,
-                weight,
-                size_average,
-                ignore_index,
-                reduce,
-                reduction,
-                label_smoothing,
-                **others,
-            )
-        if size_average is not None or reduce is not None:
-            reduction = nn._reduction.legacy_get_string(size_average, reduce)
-        try:
-            return guard.guarded(
-                native,
-                memory_of_the_caller(caller.probe),
-                mode,
-                caller,
-                input,
-                target,
-                weight,
-                ignore_index,
-                reduction,
-                label_smoothing,
-            )
-        except SafeCrossEntropyError as error:
-            # The guard's own frames say nothing to the reader of a traceback.
-            __tracebackhide__ = True
-            raise error.with_traceback(None) from None
-
-    # TorchScript compiles what stands in its place.
-    cross_entropy.__prepare_scriptable__ = lambda: found  # type: ignore[attr-defined]
-    contract.GUARDS[cross_entropy] = native
+    contract.GUARDS[cross_entropy] = found
     return cross_entropy
+
+
+def _let_the_tracer_in() -> None:
+    """Have torch's tracer look into the function, as into any function of a program."""
+    from torch._dynamo import trace_rules
+
+    _rules.append(trace_rules.get_torch_obj_rule_map().pop(_NATIVE))
+
+
+def _keep_the_tracer_out() -> None:
+    """Have it leave the function in its graphs again, as the operation that it knows by name."""
+    while _rules:
+        from torch._dynamo import trace_rules
+
+        trace_rules.get_torch_obj_rule_map()[_NATIVE] = _rules.pop()

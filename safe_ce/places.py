@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 PLACES = 1024
 """Places that are remembered at once."""
 
-_MODULES = frozenset((loss.__file__, module.__file__))
-"""Where a call of `nn.CrossEntropyLoss` passes through on its way to the function."""
+PASSED = {loss.__file__, module.__file__}
+"""The files that a call passes through on its way from the program to the function."""
 
 _memories: dict[tuple[int, int, Probe | None], tuple[Memory, CodeType]] = {}
 """By code object, instruction and when values are looked at. A code object that is held here keeps its id."""
 
 
 def memory_of_the_caller(probe: Probe | None) -> Memory:
-    """What is remembered of the place that called who asks, or that called the module that did."""
+    """What is remembered of the place in the program whose call has reached who asks."""
     frame = sys._getframe(1)
     frame = frame.f_back or frame
     code = frame.f_code
-    while code.co_filename in _MODULES and frame.f_back is not None:
+    while code.co_filename in PASSED and frame.f_back is not None:
         frame = frame.f_back
         code = frame.f_code
     key = (id(code), frame.f_lasti, probe)
@@ -50,3 +50,8 @@ def memory_of_the_caller(probe: Probe | None) -> Memory:
 def memories() -> Iterator[Memory]:
     """What is remembered of every place."""
     return (memory for memory, _ in tuple(_memories.values()))
+
+
+def forget() -> None:
+    """Forget every place, and what its calls were warned about."""
+    _memories.clear()

@@ -1,13 +1,15 @@
-"""What may be set on a loss beside native's own options, and how it is checked."""
+"""What may be set beside native's own options: on a loss, by a caller of the function, or for native's own callers."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safe_ce import modes, schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from safe_ce.findings import OnFinding
     from safe_ce.modes import Mode
@@ -24,6 +26,30 @@ class Caller(NamedTuple):
 
 
 NOBODY = Caller()
+GUARDED_ALREADY = Caller()
+"""Stands for the caller where a guarded call passes through code that may call native's function itself."""
+
+everywhere: Caller | None = None
+"""How native's own callers are guarded in the whole process, if they are."""
+
+_innermost: ContextVar[Caller | None] = ContextVar("safe_ce_guarded", default=None)
+_here = _innermost.get
+
+
+def active() -> Caller | None:
+    """How native's own callers are guarded here, or None where they are not."""
+    caller = _here() or everywhere
+    return None if caller is GUARDED_ALREADY else caller
+
+
+@contextmanager
+def here(caller: Caller) -> Iterator[None]:
+    """Guard native's own callers in this thread, or asynchronous task."""
+    token = _innermost.set(caller)
+    try:
+        yield
+    finally:
+        _innermost.reset(token)
 
 
 def caller(

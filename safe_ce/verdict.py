@@ -41,7 +41,7 @@ def of_broken(memory: Memory, settings: Settings, seen: Arguments) -> None:
             return
     findings = diagnosis.findings_of(call, settings.ignore)
     if findings:
-        tell(memory, settings, findings)
+        tell(memory, settings, findings, alternatives=True)
         raise _error(findings, native)
 
 
@@ -63,7 +63,7 @@ def of_suspicious(memory: Memory, settings: Settings, seen: Arguments) -> None:
     if in_range or settings.mode == "warn":
         _judge(memory, settings, findings, "accepts this call")
     elif findings:
-        tell(memory, settings, findings)
+        tell(memory, settings, findings, alternatives=True)
         raise _error(findings, diagnosis.native_error(call) if diagnosis.may_ask_native(call) else None)
 
 
@@ -142,7 +142,7 @@ def of_raised(memory: Memory, settings: Settings, arguments: Arguments, error: E
         return
     if not findings:
         return
-    tell(memory, settings, findings)
+    tell(memory, settings, findings, alternatives=True)
     if settings.mode != "warn":
         raise _error(findings, error)
     error.add_note(f"\nsafe_ce: {render(findings)}")
@@ -208,15 +208,19 @@ def again(memory: Memory, settings: Settings, known: Finding) -> None:
         tell(memory, settings, (replace(known, call=memory.schedule.calls),))
 
 
-def tell(memory: Memory, settings: Settings, findings: tuple[Finding, ...]) -> None:
-    """Count findings, and hand them to the callback, if there is one. In warn mode what it raises is logged."""
-    for finding in findings:
+def tell(memory: Memory, settings: Settings, findings: tuple[Finding, ...], *, alternatives: bool = False) -> None:
+    """Count findings, and hand them to the callback, if there is one. In warn mode what it raises is logged.
+
+    Of findings that explain one failure in different ways, the best alone is counted.
+    """
+    for finding in findings[:1] if alternatives else findings:
         memory.found[finding.cause] += 1
         if finding.cause not in FIRST:
             frame = _users_frame()[0]
             FIRST[finding.cause] = Sighting(finding, f"{frame.f_code.co_filename}:{frame.f_lineno}")
-        if settings.on_finding is None:
-            continue
+    if settings.on_finding is None:
+        return
+    for finding in findings:
         try:
             settings.on_finding(finding)
         except Exception as fault:
@@ -243,7 +247,7 @@ def _users_frame() -> tuple[FrameType, int]:
     level = 1
     while frame.f_back is not None:
         name = frame.f_globals.get("__name__", "")
-        if not name.startswith(("safe_ce.", "torch.nn.modules")):
+        if not name.startswith(("safe_ce.", "torch.nn.modules", "torch.nn.functional")):
             break
         frame = frame.f_back
         level += 1

@@ -24,7 +24,7 @@ def pytest_configure():
 def fresh_start(monkeypatch):
     monkeypatch.delenv(modes.VARIABLE, raising=False)
     safe_ce.set_mode(None)
-    places._memories.clear()  # what one test was warned of, the next is to hear again
+    places.forget()  # what one test was warned of, the next is to hear again
     torch.manual_seed(0)
     yield
     safe_ce.uninstall()

@@ -247,6 +247,17 @@ class TestFlush:
             with safe_ce.mode("warn"):
                 safe_ce.flush()
 
+    def test_of_native_s_own_callers_as_they_are_guarded(self, queue):
+        found = []
+        with safe_ce.guarded(on_finding=found.append):
+            F.cross_entropy(sound().softmax(1), TARGET)
+        with pytest.raises(SafeCrossEntropyError):
+            safe_ce.flush()
+        with safe_ce.guarded(ignore=["softmax-applied"]):
+            F.cross_entropy(sound().softmax(1), TARGET)
+        safe_ce.flush()
+        assert [finding.cause for finding in found] == ["softmax-applied"]
+
     def test_of_a_loss_that_was_never_called(self):
         SafeCrossEntropyLoss().flush()
 

@@ -40,6 +40,15 @@ def test_strict_raises_for_either_severity():
     assert said(criterion, raw()) == []
 
 
+@pytest.mark.parametrize("first", ["default", "warn"])
+def test_strict_raises_for_what_was_warned_about_before(first):
+    criterion = SafeCrossEntropyLoss()
+    with safe_ce.mode(first):
+        assert said(criterion, rectified()) == ["relu-applied"]
+    with safe_ce.mode("strict"):
+        assert said(criterion, rectified()).cause == "relu-applied"
+
+
 def test_default_raises_for_errors_and_warns_once_of_the_rest():
     criterion = SafeCrossEntropyLoss()
     assert said(criterion, softmaxed()).cause == "softmax-applied"

@@ -25,7 +25,8 @@ from safe_ce import SafeCrossEntropyLoss, contract
 from safe_ce.places import PLACES, memories
 from tests import saying
 
-NATIVE = [contract.original]  # in a list: a name of this module is what gets replaced
+NATIVE = contract.original
+CODE = NATIVE.__code__
 TARGET = torch.tensor([0, 1, 2, 0])
 
 
@@ -55,7 +56,25 @@ def through_a_bound_name(input, target):
     return by_name(input, target)
 
 
-EVERY_WAY = [through_the_module, through_the_function, through_a_bound_name]
+def through_a_default(input, target, loss=F.cross_entropy):
+    return loss(input, target)
+
+
+class Model(nn.Module):
+    loss = staticmethod(F.cross_entropy)
+
+    def forward(self, input, target):
+        return self.loss(input, target)
+
+
+EVERY_WAY = [
+    through_the_module,
+    through_the_function,
+    through_a_bound_name,
+    through_a_default,
+    functools.partial(F.cross_entropy, reduction="sum"),
+    Model(),
+]
 
 
 @pytest.mark.parametrize("call", EVERY_WAY)
@@ -81,35 +100,40 @@ class TestEveryWayToNative:
 
 class TestInstall:
     def test_restores_what_it_found(self):
-        names = {"F": vars(F), "here": globals()}
-        before = {name: dict(names[name]) for name in names}
-        finders, forward = list(sys.meta_path), nn.CrossEntropyLoss.forward
+        def found():
+            return (
+                {name: dict(namespace) for name, namespace in (("F", vars(F)), ("here", globals()))},
+                [getattr(NATIVE, name) for name in ("__code__", "__defaults__", "__kwdefaults__", "__dict__")],
+                (list(sys.meta_path), dict(vars(nn.CrossEntropyLoss))),
+            )
+
+        before = found()
         safe_ce.install()
-        assert F.cross_entropy is not NATIVE[0]
-        assert nn.CrossEntropyLoss.forward is forward
+        assert NATIVE.__code__ is not before[1][0]
         safe_ce.uninstall()
-        for name, namespace in names.items():
-            assert list(namespace) == list(before[name])
-            assert all(namespace[key] is value for key, value in before[name].items())
-        assert sys.meta_path == finders
+        assert found() == before
+        assert NATIVE.__code__ is before[1][0]
+
+    def test_leaves_native_s_function_the_one_that_it_is(self):
+        described = inspect.signature(NATIVE), inspect.getsource(NATIVE), NATIVE.__doc__, pickle.dumps(NATIVE)
+        safe_ce.install()
+        assert F.cross_entropy is by_name is NATIVE
+        assert (inspect.signature(NATIVE), inspect.getsource(NATIVE), NATIVE.__doc__, pickle.dumps(NATIVE)) == described
 
     def test_twice_is_once(self):
         safe_ce.install()
-        guarding = F.cross_entropy
         safe_ce.install(ignore=["softmax-applied"])
-        assert F.cross_entropy is guarding
-        assert cause_of(F.cross_entropy, softmaxed()) is None
+        assert cause_of(through_the_function, softmaxed()) is None
         safe_ce.uninstall()
-        assert F.cross_entropy is NATIVE[0]
+        assert cause_of(through_the_function, raw().relu()) is None
         safe_ce.uninstall()
-        assert F.cross_entropy is NATIVE[0]
 
     def test_again_after_uninstall(self):
         for _ in range(3):
             safe_ce.install()
             assert cause_of(F.cross_entropy, softmaxed()) == "softmax-applied"
             safe_ce.uninstall()
-            assert F.cross_entropy is NATIVE[0]
+            assert NATIVE.__code__ is CODE
 
     def test_covers_modules_imported_later(self, monkeypatch):
         safe_ce.install()
@@ -118,7 +142,32 @@ class TestInstall:
         exec("from torch.nn.functional import cross_entropy as mine", vars(late))
         assert cause_of(late.mine, softmaxed()) == "softmax-applied"
         safe_ce.uninstall()
-        assert late.mine is NATIVE[0]
+        assert late.mine is NATIVE
+        assert cause_of(late.mine, softmaxed()) is None
+
+    def test_comes_and_goes_while_threads_train(self):
+        failures, stop = [], threading.Event()
+
+        def train():
+            input, expected = raw(), None
+            while not stop.is_set():
+                loss = F.cross_entropy(input, TARGET).item()
+                if expected not in (None, loss):
+                    failures.append(loss)
+                expected = loss
+
+        threads = [threading.Thread(target=train) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(500):
+            safe_ce.install()
+            with safe_ce.guarded("strict"):
+                F.cross_entropy(raw(), TARGET)
+            safe_ce.uninstall()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert failures == []
 
     def test_reaches_every_thread(self):
         safe_ce.install()
@@ -154,16 +203,16 @@ class TestInstall:
     def test_refuses_bad_settings_and_changes_nothing(self, entry, options, error, text):
         with pytest.raises(error, match=text):
             entry(**options)
-        assert F.cross_entropy is NATIVE[0]
+        assert NATIVE.__code__ is CODE
 
 
 class TestGuarded:
     def test_is_a_context_and_a_decorator(self):
         with safe_ce.guarded():
             assert cause_of(F.cross_entropy, softmaxed()) == "softmax-applied"
-        assert F.cross_entropy is NATIVE[0]
+        assert NATIVE.__code__ is CODE
         assert safe_ce.guarded()(cause_of)(through_the_function, softmaxed()) == "softmax-applied"
-        assert F.cross_entropy is NATIVE[0]
+        assert NATIVE.__code__ is CODE
 
     def test_nests_the_innermost_wins(self):
         with safe_ce.guarded("strict"):
@@ -172,7 +221,7 @@ class TestGuarded:
             with safe_ce.guarded(ignore=["SCE101"]):
                 assert cause_of(F.cross_entropy, softmaxed()) is None
             assert cause_of(F.cross_entropy, softmaxed()) == "softmax-applied"
-        assert F.cross_entropy is NATIVE[0]
+        assert NATIVE.__code__ is CODE
 
     def test_inside_install_and_install_inside_it(self):
         safe_ce.install(ignore=["softmax-applied"])
@@ -209,7 +258,7 @@ class TestGuarded:
     def test_ends_with_an_exception(self):
         with pytest.raises(KeyError), safe_ce.guarded("strict"):
             raise KeyError
-        assert F.cross_entropy is NATIVE[0]
+        assert NATIVE.__code__ is CODE
         assert safe_ce.modes.innermost() is None
 
 
@@ -221,7 +270,7 @@ class TestAnExistingLoss:
             assert cause_of(criterion, softmaxed()) == "softmax-applied"
             assert type(criterion) is kind is nn.CrossEntropyLoss
             assert dict(vars(criterion)) == state
-            assert inspect.signature(F.cross_entropy) == inspect.signature(NATIVE[0])
+            assert inspect.signature(F.cross_entropy) == inspect.signature(NATIVE)
 
     @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
     def test_can_be_copied_pickled_and_scripted_while_guarded(self):
@@ -270,17 +319,23 @@ class TestOthers:
             assert len(found) == 2
         assert criterion.stats().calls == 1
 
+    def test_a_guarded_loss_hears_what_is_said_for_all(self):
+        found = []
+        with safe_ce.guarded("warn", ignore=["softmax-applied"], on_finding=found.append):
+            assert saying.said(SafeCrossEntropyLoss(), softmaxed(), TARGET) == []
+            assert saying.said(SafeCrossEntropyLoss(), raw().relu(), TARGET) == ["relu-applied"]
+        assert [finding.cause for finding in found] == ["relu-applied"]
+
     @pytest.mark.parametrize("first", ["theirs", "ours"])
     def test_a_function_that_another_package_put_there_is_guarded_and_stays(self, monkeypatch, first):
         def fused(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean",
                   label_smoothing=0.0, softcap=None):  # fmt: skip
             asked.append(softcap)
-            return NATIVE[0](input, target, weight, None, ignore_index, None, reduction, label_smoothing)
+            return NATIVE(input, target, weight, None, ignore_index, None, reduction, label_smoothing)
 
         asked = []
         if first == "ours":
             safe_ce.install()
-        guarding = F.cross_entropy
         monkeypatch.setattr(F, "cross_entropy", fused)
         if first == "theirs":
             safe_ce.install()
@@ -290,8 +345,6 @@ class TestOthers:
             assert asked == [2.0, None]
         safe_ce.uninstall()
         assert F.cross_entropy is fused
-        monkeypatch.setattr(F, "cross_entropy", NATIVE[0])
-        assert guarding(raw(), TARGET)  # who holds on to ours gets native's
 
     def test_who_has_put_the_function_face_there_gets_it_back(self, monkeypatch):
         monkeypatch.setattr(F, "cross_entropy", safe_ce.cross_entropy)
@@ -304,34 +357,34 @@ class TestTorchsOwnMachinery:
     def test_modes_and_subclasses_are_told_of_native_s_function(self):
         class Recorder(TorchFunctionMode):
             def __torch_function__(self, function, types, arguments=(), options=None):
-                called.append(function)
+                called.append(function is F.cross_entropy)
                 return function(*arguments, **(options or {}))
 
         class Logits(torch.Tensor):
             @classmethod
             def __torch_function__(cls, function, types, arguments=(), options=None):
-                called.append(function)
+                called.append(function is F.cross_entropy)
                 return super().__torch_function__(function, types, arguments, options)
 
         called = []
         with safe_ce.guarded():
             with Recorder():
                 F.cross_entropy(raw(), TARGET)
-            assert called.count(NATIVE[0]) == 1
+            assert called.count(True) == 1
             called.clear()
             before = safe_ce.stats().calls
             F.cross_entropy(raw().as_subclass(Logits), TARGET)
-            assert called.count(NATIVE[0]) == 1
+            assert called.count(True) == 1
             assert safe_ce.stats().calls == before + 1
 
     def test_fx_traces_to_native_s_function(self):
-        class Model(nn.Module):
+        class Lossy(nn.Module):
             def forward(self, input, target):
                 return F.cross_entropy(input, target)
 
         with safe_ce.guarded():
-            graph = fx.symbolic_trace(Model()).graph
-        assert [node.target for node in graph.nodes if node.op == "call_function"] == [NATIVE[0]]
+            graph = fx.symbolic_trace(Lossy()).graph
+        assert [node.target for node in graph.nodes if node.op == "call_function"] == [NATIVE]
 
     @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
     def test_torchscript_compiles_native_s_function(self):
