@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -292,7 +293,7 @@ def cross_entropy(
     try:
         return guard.guarded(
             contract.alone,
-            places.memory_of_the_caller(owner.probe),
+            places.memory_at(sys._getframe(), owner.probe),
             in_force,
             owner,
             input,
@@ -308,6 +309,7 @@ def cross_entropy(
 
 
 contract.GUARDS[cross_entropy] = contract.alone
+places.PASSED.add(cross_entropy.__code__.co_filename)
 
 
 def flush() -> None:

@@ -8,6 +8,7 @@ it, is left as it is, class and instances.
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from torch.overrides import has_torch_function_variadic
 from safe_ce import contract, guard, modes, settings
 from safe_ce.findings import SafeCrossEntropyError
 from safe_ce.imports import After, after_import
-from safe_ce.places import PASSED, memory_of_the_caller
+from safe_ce.places import PASSED, memory_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -211,7 +212,7 @@ def _guarded_call(
     try:
         return guard.guarded(
             native,
-            memory_of_the_caller(caller.probe),
+            memory_at(sys._getframe(), caller.probe),
             mode,
             caller,
             input,

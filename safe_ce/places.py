@@ -5,7 +5,6 @@ A loss object is often built anew in every step, by the models of transformers f
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from torch.nn.modules import loss, module
@@ -14,7 +13,7 @@ from safe_ce.memory import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import CodeType
+    from types import CodeType, FrameType
 
     from safe_ce.schedule import Probe
 
@@ -22,16 +21,14 @@ PLACES = 1024
 """Places that are remembered at once."""
 
 PASSED = {loss.__file__, module.__file__}
-"""The files that a call passes through on its way from the program to the function."""
+"""The files that a call passes through on its way from the program: torch's of modules, and this package's."""
 
 _memories: dict[tuple[int, int, Probe | None], tuple[Memory, CodeType]] = {}
 """By code object, instruction and when values are looked at. A code object that is held here keeps its id."""
 
 
-def memory_of_the_caller(probe: Probe | None) -> Memory:
-    """What is remembered of the place in the program whose call has reached who asks."""
-    frame = sys._getframe(1)
-    frame = frame.f_back or frame
+def memory_at(frame: FrameType, probe: Probe | None) -> Memory:
+    """What is remembered of the place in the program whose call has come to this frame."""
     code = frame.f_code
     while code.co_filename in PASSED and frame.f_back is not None:
         frame = frame.f_back
