@@ -8,14 +8,15 @@ import pytest
 import torch
 
 import safe_ce
-from safe_ce import modes, places
+from safe_ce import modes, places, pytest_plugin
 
 
 def pytest_addoption(parser):
     parser.addoption("--calls", type=int, default=20_000, help="generated calls of the contract's tests")
 
 
-def pytest_configure():
+def pytest_configure(config):
+    config.addinivalue_line("markers", pytest_plugin.MARKER)  # as the plugin does where it is installed
     # Threads of small calls only wait for one another; and of several bad labels native names the one met first.
     torch.set_num_threads(1)
 
