@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from safe_ce.findings import Confidence, Finding, SafeCrossEntropyError, SafeCrossEntropyWarning, Severity
+from safe_ce.findings import Confidence, Finding, Operand, SafeCrossEntropyError, SafeCrossEntropyWarning, Severity
 from safe_ce.memory import Stats, stats
 from safe_ce.modes import mode, set_logging, set_mode
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Confidence",
     "Finding",
+    "Operand",
     "SafeCrossEntropyError",
     "SafeCrossEntropyLoss",
     "SafeCrossEntropyWarning",
@@ -39,13 +40,15 @@ _WITH_TORCH = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is first asked for: the pytest plugin and the command line may never do."""
-    for module, names in _WITH_TORCH.items():
-        if name in names:
-            value = globals()[name] = getattr(import_module(module), name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # to a type checker a module that has this has every name
+
+    def __getattr__(name: str) -> Any:
+        """Import what needs torch when it is first asked for: the pytest plugin and the command line may never do."""
+        for module, names in _WITH_TORCH.items():
+            if name in names:
+                value = globals()[name] = getattr(import_module(module), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

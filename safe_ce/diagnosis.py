@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import TYPE_CHECKING
 
 from safe_ce import contract, probe
@@ -55,8 +54,7 @@ def tellable(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
 def native_error(call: Call) -> Exception | None:
     """What native raises for a call, or None where it accepts it."""
     try:
-        with warnings.catch_warnings(), probe.hidden():
-            warnings.simplefilter("ignore")
+        with probe.unwarned(), probe.hidden():
             contract.native(
                 call.input, call.target, call.weight, call.ignore_index, call.reduction, call.label_smoothing
             )

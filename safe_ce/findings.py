@@ -96,25 +96,30 @@ class SafeCrossEntropyError(ValueError, IndexError, TypeError, NotImplementedErr
     classes that native raises, so that ``except`` clauses written for native keep working.
 
     Attributes:
-        findings: What was found, best first.
+        findings: What was found, best first. Empty in an error that was rebuilt from its text, as `nn.DataParallel` does
+            with those of its threads, and a data loader with those of its workers.
         cause: The name of the first finding's cause.
         native: The class and first line of what native raises for the same call, or that it accepts it; None where
             it was not asked, because it would cost too much.
     """
 
-    def __init__(self, findings: tuple[Finding, ...], native: str | None = None) -> None:
+    def __init__(self, findings: tuple[Finding, ...] | str, native: str | None = None) -> None:
         from safe_ce.report import render
 
-        super().__init__(render(findings, native))
-        self.findings = findings
+        super().__init__(findings if isinstance(findings, str) else render(findings, native))
+        self.findings: tuple[Finding, ...] = () if isinstance(findings, str) else findings
         self.native = native
 
     @property
     def cause(self) -> str:
-        return self.findings[0].cause
+        if self.findings:
+            return self.findings[0].cause
+        from safe_ce.causes import CATALOGUE
+
+        return next((cause.name for cause in CATALOGUE if f"[{cause.code}]" in str(self)), "")
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.findings, self.native)
+        return type(self), (self.findings or str(self), self.native)
 
 
 class SafeCrossEntropyWarning(UserWarning):
@@ -135,7 +140,7 @@ class SafeCrossEntropyWarning(UserWarning):
 
 
 # The public name is what a traceback should show.
-for _public in (Severity, Confidence, Finding, SafeCrossEntropyError, SafeCrossEntropyWarning):
+for _public in (Severity, Confidence, Operand, Finding, SafeCrossEntropyError, SafeCrossEntropyWarning):
     _public.__module__ = "safe_ce"
 del _public
 

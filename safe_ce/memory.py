@@ -119,7 +119,7 @@ class Memory:
     def remember(self, shape: torch.Size, signature: Signature) -> None:
         """Hear of a sound call with logits of this shape."""
         if len(self.sound) >= SHAPES and shape not in self.sound:
-            self.sound.pop(next(iter(self.sound), shape), None)
+            self.sound.pop(next(iter(list(self.sound)), shape), None)  # a list, as other threads may add to it
         self.sound[shape] = signature
         self.latest = shape
 
@@ -159,8 +159,9 @@ def stats() -> Stats:
         ['calls', 'findings', 'probes']
     """
     with _adding:
-        _add_up()
+        # Held first: a memory that went between the two would be in neither.
         living = [memory for reference in _living.valuerefs() if (memory := reference()) is not None]
+        _add_up()
         return _sum([_total, *(memory.stats for memory in living)])
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal, get_args
+
+from safe_ce.contexts import Context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,8 +43,7 @@ def in_force(own: Mode | None) -> Mode:
     return checked(own) if own is not None else innermost() or process
 
 
-@contextmanager
-def mode(name: Mode) -> Iterator[None]:
+def mode(name: Mode) -> Context:
     """Put every guarded loss of this thread, or asynchronous task, in a mode. Also a decorator.
 
     A loss built with its own ``mode=`` keeps that one.
@@ -57,7 +59,12 @@ def mode(name: Mode) -> Iterator[None]:
         >>> with safe_ce.mode("strict"):
         ...     pass  # a finding of either severity raises here
     """
-    token = _innermost.set(checked(name))
+    return Context(functools.partial(_put_in, checked(name)))
+
+
+@contextmanager
+def _put_in(name: Mode) -> Iterator[None]:
+    token = _innermost.set(name)
     try:
         yield
     finally:

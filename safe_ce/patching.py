@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import has_torch_function_variadic
 
 from safe_ce import contract, guard, modes, settings
+from safe_ce.contexts import Context
 from safe_ce.findings import SafeCrossEntropyError
 from safe_ce.imports import After, after_import
 from safe_ce.places import PASSED, memory_at
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from safe_ce.findings import OnFinding
     from safe_ce.modes import Mode
     from safe_ce.schedule import Probe
+    from safe_ce.settings import Caller
 
 _lock = threading.RLock()
 _users = 0
@@ -86,14 +88,13 @@ def uninstall() -> None:
             _leave()
 
 
-@contextmanager
 def guarded(
     mode: Mode | None = None,
     *,
     probe: Probe | None = None,
     ignore: Iterable[str] = (),
     on_finding: OnFinding = None,
-) -> Iterator[None]:
+) -> Context:
     """Guard every `F.cross_entropy` and `nn.CrossEntropyLoss` of this thread, or asynchronous task. Also a decorator.
 
     As `install`, for a while. Other threads, those started inside among them, are as before: `install` is for all.
@@ -114,15 +115,19 @@ def guarded(
         ...     loss = torch.nn.CrossEntropyLoss()(torch.randn(4, 10), torch.tensor([3, 0, 9, 1]))
     """
     caller = settings.caller(None, probe, ignore, on_finding)
-    with modes.mode(mode) if mode is not None else nullcontext():
+    return Context(functools.partial(_guarding, None if mode is None else modes.checked(mode), caller))
+
+
+@contextmanager
+def _guarding(mode: Mode | None, caller: Caller) -> Iterator[None]:
+    with _lock:
+        _enter()
+    try:
+        with settings.here(caller), nullcontext() if mode is None else modes.mode(mode):
+            yield
+    finally:
         with _lock:
-            _enter()
-        try:
-            with settings.here(caller):
-                yield
-        finally:
-            with _lock:
-                _leave()
+            _leave()
 
 
 def _enter() -> None:

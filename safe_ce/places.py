@@ -38,7 +38,7 @@ def memory_at(frame: FrameType, probe: Probe | None) -> Memory:
     if known is not None:
         return known[0]
     if len(_memories) >= PLACES:
-        _memories.pop(next(iter(_memories), key), None)
+        _memories.pop(next(iter(list(_memories)), key), None)  # a list, as other threads may add to it
     memory = Memory()
     _memories[key] = memory, code
     return memory

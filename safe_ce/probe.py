@@ -7,6 +7,8 @@ no reading allocates more than a few MiB, whatever the tensor's size.
 from __future__ import annotations
 
 import math
+import threading
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -67,6 +69,18 @@ def hidden() -> Iterator[None]:
                 yield
         else:
             yield
+
+
+_filters = threading.RLock()
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Run what may warn, unheard. Python's filters are the process's: of two threads that change them at once, the last
+    one out would put back what the other had put there."""
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,8 +46,7 @@ def executed(statements: Sequence[str], **names: Any) -> dict[str, Any] | None:
     """The names after running statements of a repair, or None where they do not even apply."""
     space = {"torch": torch, "F": F, **names}
     try:
-        with probe.unobserved(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with probe.unobserved(), probe.unwarned():
             exec("\n".join(statements), space)
     except Exception:
         return None  # whatever torch, or the object given, has to say of it

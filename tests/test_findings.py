@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import typing
 
 import pytest
 import torch
@@ -98,3 +99,19 @@ class TestDiagnose:
     def test_the_mode_does_not_matter(self):
         with safe_ce.mode("off"):
             assert diagnose(SCORES, IDS[:, None])[0].cause == "target-extra-dim"
+
+
+def test_an_error_can_be_rebuilt_from_its_text():
+    """As torch does with those of the workers of a data loader, and of the threads of nn.DataParallel."""
+    error = raised(SCORES, IDS[:, None])
+    twin = SafeCrossEntropyError(f"Caught SafeCrossEntropyError in replica 0.\n{error}")
+    assert "Caught" in str(twin)
+    assert str(error) in str(twin)
+    assert (twin.findings, twin.cause) == ((), "target-extra-dim")
+    again = pickle.loads(pickle.dumps(twin))
+    assert (str(again), again.cause) == (str(twin), twin.cause)
+    assert SafeCrossEntropyError("no report").cause == ""
+
+
+def test_a_finding_s_annotations_can_be_read():
+    assert typing.get_type_hints(Finding)["operands"] == tuple[safe_ce.Operand, ...]
