@@ -45,6 +45,7 @@ def distributed(criterion):
 
 
 def exported(criterion, *, strict):
+    torch._dynamo.reset()  # it traces a function anew only so many times
     return torch.export.export(criterion, (INPUT, TARGET), strict=strict).module()(INPUT, TARGET)
 
 
