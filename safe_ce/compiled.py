@@ -27,7 +27,7 @@ torch.compiler.allow_in_graph(contract.alone)
 _LIBRARY = torch.library.Library("safe_ce", "DEF")
 # An operator without a result or an effect would be dropped: this one is declared to change `kept`.
 _LIBRARY.define(
-    "look(Tensor input, Tensor target, Tensor? weight, int ignore_index, str reduction, float label_smoothing,"
+    "look(Tensor input, Tensor target, Tensor? weight, SymInt ignore_index, str reduction, float label_smoothing,"
     " str own_mode, str own_probe, str ignore, int graph, int loss, Tensor(a!) kept) -> ()"
 )
 

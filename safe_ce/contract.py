@@ -7,6 +7,7 @@ every backend and every supported release of torch agree, and it must be cheap. 
 
 from __future__ import annotations
 
+import gc
 import operator
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -27,14 +28,31 @@ LONE_LABEL_SINCE = (2, 9)
 """The release of torch since which (C,) logits are accepted against a (1,) target, forward."""
 
 
-original: Any = F.cross_entropy
+def _found() -> Any:
+    """Native's function, also where another package has put one of its own in its place."""
+    here = F.cross_entropy
+    if getattr(here, "__globals__", None) is vars(F):
+        return here
+    for function in gc.get_referrers(vars(F)):  # the functions of torch's module, those that somebody holds
+        if isinstance(function, FunctionType) and function.__qualname__ == "cross_entropy":
+            return function
+    source: Any = F.__loader__
+    codes = source.get_code(F.__name__).co_consts
+    code = next(code for code in codes if getattr(code, "co_name", None) == "cross_entropy")
+    return FunctionType(code, vars(F), "cross_entropy", (None, None, -100, None, "mean", 0.0))
+
+
+original: Any = _found()
 """Native's function as everybody knows it, whose code may be the guard's (see `safe_ce.patching`)."""
 
 alone: Any = FunctionType(
     original.__code__, {**vars(F), "cross_entropy": original}, "cross_entropy", original.__defaults__
 )
-alone.__annotations__, alone.__doc__ = original.__annotations__, original.__doc__
 """Native's code, and nothing but it. To tensors and modes that override the function it says that it is that one."""
+alone.__annotations__, alone.__doc__ = original.__annotations__, original.__doc__
+
+traced: Any = original
+"""Native's function as a graph is to have it: the one that everybody knows, while its code is its own."""
 
 GUARDS: dict[Any, Callable[..., Tensor]] = {}
 """The functions of the guard that may stand in native's place, and which they call."""

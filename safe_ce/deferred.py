@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from safe_ce import probe
+from safe_ce.locks import free_in_forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,7 +237,7 @@ def _has_labels(evidence: Evidence) -> bool:
     return labels is not None and labels.dtype is torch.int64 and int(labels.view(-1)[-1]) != NOT_YET
 
 
-_lock = threading.Lock()
+_lock = free_in_forks(threading.Lock())
 _unsaid: dict[Memory, None] = {}
 """The losses of which something is under way, oldest first."""
 

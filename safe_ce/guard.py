@@ -130,6 +130,9 @@ def guarded(
         if reading and (reading == NEVER or calls.bit_count() & 1):
             return loss
     elif met is None:
+        if native is not contract.alone and mode == "warn":
+            arguments = (input, target, weight, ignore_index, reduction, label_smoothing)
+            _verdict().of_unrefused(memory, settings(mode, owner), arguments)
         return loss
     else:
         memory.remember(*met)

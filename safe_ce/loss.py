@@ -188,7 +188,7 @@ class SafeCrossEntropyLoss(nn.CrossEntropyLoss):
         from safe_ce import compiled
 
         options = (self.weight, self.ignore_index, self.reduction, self.label_smoothing)
-        return compiled.guarded(self, contract.alone, input, target, *options)
+        return compiled.guarded(self, contract.traced, input, target, *options)
 
     def flush(self) -> None:
         """Wait for what is under way of earlier calls' values on an accelerator, and raise or warn for it.
@@ -286,7 +286,7 @@ def cross_entropy(
     if _is_traced():
         from safe_ce import compiled
 
-        return compiled.guarded(owner, contract.alone, input, target, weight, ignore_index, reduction, label_smoothing)
+        return compiled.guarded(owner, contract.traced, input, target, weight, ignore_index, reduction, label_smoothing)
     in_force = modes.in_force(mode)
     if in_force == "off":
         return contract.native(input, target, weight, ignore_index, reduction, label_smoothing)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
+from safe_ce.locks import free_in_forks
 from safe_ce.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ FIRST: dict[str, Sighting] = {}
 _living: WeakValueDictionary[int, Memory] = WeakValueDictionary()
 _gone: deque[Stats] = deque()
 _total = Stats()
-_adding = threading.Lock()
+_adding = free_in_forks(threading.Lock())
 
 CONSTRUCTIONS = Memory()
 """Counts what was found in what constructors were given."""

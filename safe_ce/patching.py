@@ -22,6 +22,7 @@ from safe_ce import contract, guard, modes, settings
 from safe_ce.contexts import Context
 from safe_ce.findings import SafeCrossEntropyError
 from safe_ce.imports import After, after_import
+from safe_ce.locks import free_in_forks
 from safe_ce.places import PASSED, memory_at
 
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ if TYPE_CHECKING:
     from safe_ce.schedule import Probe
     from safe_ce.settings import Caller
 
-_lock = threading.RLock()
+_lock = free_in_forks(threading.Lock())
 _users = 0
 _awaited: After | None = None
 
 _NATIVE: Any = contract.original
-_displaced: Any = None
-"""What was in the place of native's function as it was patched, where that was another function."""
+_guards: dict[Any, Any] = {}
+"""What stands in the place of functions that others put in the place of native's, by those functions."""
 
 _rules: list[Any] = []
 """What torch's tracer knew of native's function."""
@@ -51,8 +52,8 @@ def install(*, probe: Probe | None = None, ignore: Iterable[str] = (), on_findin
 
     That includes libraries that were imported before, and modules that have the function by a name of their own
     (``from torch.nn.functional import cross_entropy``). The mode is the one in force at each call (see `set_mode`). A
-    second call changes the settings, and nothing else. A function that another package has put in the place of
-    `F.cross_entropy`, a fused kernel say, is guarded and called as native's is.
+    second call changes the settings. A function that another package has put in the place of `F.cross_entropy` by then,
+    a fused kernel say, is guarded and called as native's is.
 
     Args:
         probe: As in `SafeCrossEntropyLoss`.
@@ -72,6 +73,7 @@ def install(*, probe: Probe | None = None, ignore: Iterable[str] = (), on_findin
     with _lock:
         if settings.everywhere is None:
             _enter()
+        _cover_what_is_in_its_place()
         settings.everywhere = caller
 
 
@@ -131,30 +133,37 @@ def _guarding(mode: Mode | None, caller: Caller) -> Iterator[None]:
 
 
 def _enter() -> None:
-    global _users, _awaited, _displaced  # noqa: PLW0603 - what is patched is the process's
+    global _users, _awaited  # noqa: PLW0603 - what is patched is the process's
     if _users == 0:
         # A frame gets its defaults as it begins: in whichever order threads meet these, the code finds its guard.
         _NATIVE.__kwdefaults__ = {"_guard": _guarded_call}
         _NATIVE.__code__ = _door.__code__
-        _NATIVE.__wrapped__ = contract.alone  # whose source and signature are native's
+        _NATIVE.__wrapped__ = contract.traced = contract.alone  # whose source and signature are native's
         _awaited = after_import("torch._dynamo.trace_rules", _let_the_tracer_in)
-        _displaced = None if F.cross_entropy in (_NATIVE, *contract.GUARDS) else F.cross_entropy
-        if _displaced is not None:
-            F.cross_entropy = _guard_of(_displaced)
+    _cover_what_is_in_its_place()
     _users += 1
 
 
+def _cover_what_is_in_its_place() -> None:
+    found = F.cross_entropy
+    if found is not _NATIVE and found not in contract.GUARDS:
+        if found not in _guards:
+            _guards[found] = _guard_of(found)
+        F.cross_entropy = _guards[found]
+
+
 def _leave() -> None:
-    global _users, _awaited, _displaced  # noqa: PLW0603 - as above
+    global _users, _awaited  # noqa: PLW0603 - as above
     _users -= 1
     if _users == 0:
-        if _displaced is not None and F.cross_entropy in contract.GUARDS:
-            F.cross_entropy = _displaced
-        _displaced = None
+        for found, guarding in _guards.items():
+            if F.cross_entropy is guarding:
+                F.cross_entropy = found
         if _awaited is not None:
             _awaited.cancel()
             _awaited = None
         _keep_the_tracer_out()
+        contract.traced = _NATIVE
         del _NATIVE.__wrapped__
         _NATIVE.__code__ = contract.alone.__code__
         _NATIVE.__kwdefaults__ = None
@@ -256,8 +265,12 @@ def _guard_of(found: Callable[..., Tensor]) -> Callable[..., Tensor]:
         reduce: Any = None,
         reduction: Any = "mean",
         label_smoothing: Any = 0.0,
+        *more: Any,
         **others: Any,
     ) -> Tensor:
+        if more:  # what comes after native's own arguments cannot be told by name
+            options = (weight, size_average, ignore_index, reduce, reduction, label_smoothing, *more)
+            return found(input, target, *options, **others)
         native = functools.partial(found, **others) if others else found
         return _guarded_call(
             input, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing, native
@@ -271,7 +284,9 @@ def _let_the_tracer_in() -> None:
     """Have torch's tracer look into the function, as into any function of a program."""
     from torch._dynamo import trace_rules
 
-    _rules.append(trace_rules.get_torch_obj_rule_map().pop(_NATIVE))
+    rules = trace_rules.get_torch_obj_rule_map()
+    if _NATIVE in rules:  # where something was traced while another function stood in its place, it is not
+        _rules.append(rules.pop(_NATIVE))
 
 
 def _keep_the_tracer_out() -> None:

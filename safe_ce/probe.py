@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
+from safe_ce.locks import free_in_forks
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -71,7 +73,7 @@ def hidden() -> Iterator[None]:
             yield
 
 
-_filters = threading.RLock()
+_filters = free_in_forks(threading.RLock())
 
 
 @contextmanager

@@ -16,10 +16,14 @@ ACTIVATIONS = {
     "ReluBackward0": "relu",
 }
 
+SPREADING = frozenset({"BackwardHookFunctionBackward", "_DDPSinkBackward"})
+"""What full backward hooks, and DDP where parameters may go unused, put behind a model's outputs: each is an input."""
+
 # Operations that move or select values, or change nothing that matters to what the values mean. Pooling,
 # products and sums are not among them: what comes out of those is something new.
 PASSING = frozenset(
     {
+        *SPREADING,
         "AliasBackward0",
         "AsStridedBackward0",
         "CatBackward0",
@@ -72,6 +76,9 @@ class Activation(NamedTuple):
         return self.name.replace("_", "-") + "-applied"
 
 
+UNCHANGED = SPREADING | {"ToCopyBackward0", "CloneBackward0", "AliasBackward0"}
+
+
 def is_passing(node: Any) -> bool:
     """Whether what made a tensor is behind the node of its own: a view, say, or a logarithm."""
     return node is not None and (node.name() in PASSING or node.name() == "LogBackward0")
@@ -80,6 +87,7 @@ def is_passing(node: Any) -> bool:
 def activation(tensor: Tensor) -> Activation | None:
     """The activation behind a tensor, or None. ``log(softmax(x))`` counts as log_softmax."""
     node: Any = tensor.grad_fn
+    output = tensor.output_nr
     logged = False
     direct = True
     for _ in range(STEPS):
@@ -96,22 +104,29 @@ def activation(tensor: Tensor) -> Activation | None:
             logged = True
         elif name not in PASSING:
             return None
-        elif name not in ("ToCopyBackward0", "CloneBackward0", "AliasBackward0") and not name.startswith("Clamp"):
+        elif name not in UNCHANGED and not name.startswith("Clamp"):
             direct = False
         operands = node.next_functions
-        node = operands[0][0]
         # Of tensors that were joined, each must come from an activation, and from the same one.
-        if len(operands) > 1 and len({_first_activation(operand) for operand, _ in operands}) > 1:
+        joined = len(operands) > 1 and name not in SPREADING
+        if joined and len({_first_activation(*operand) for operand in operands}) > 1:
             return None
+        node, output = _behind(node, output)
     return None
 
 
-def _first_activation(node: Any) -> str | None:
-    """The first activation or other operation behind a node that is not merely passed through."""
+def _behind(node: Any, output: int) -> tuple[Any, int]:
+    """What an output of a node was made from, as a node and the number of its output."""
+    behind: tuple[Any, int] = node.next_functions[output if node.name() in SPREADING else 0]
+    return behind
+
+
+def _first_activation(node: Any, output: int) -> str | None:
+    """The first activation or other operation behind an output that is not merely passed through."""
     for _ in range(STEPS):
         if node is None or node.name() not in PASSING:
             return None if node is None else node.name()
-        node = node.next_functions[0][0]
+        node, output = _behind(node, output)
     return None
 
 

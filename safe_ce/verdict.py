@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from safe_ce import arrival, deferred, diagnosis, modes
+from safe_ce import arrival, contract, deferred, diagnosis, modes, probe
 from safe_ce.call import Call, labels_in_range
 from safe_ce.causes import BY_NAME
 from safe_ce.contract import broken_clause
@@ -43,6 +43,15 @@ def of_broken(memory: Memory, settings: Settings, seen: Arguments) -> None:
     if findings:
         tell(memory, settings, findings, alternatives=True)
         raise _error(findings, native)
+
+
+def of_unrefused(memory: Memory, settings: Settings, arguments: Arguments) -> None:
+    """Warn of a call that native would refuse, and that a function in its place has taken."""
+    seen = (probe.as_plain(arguments[0]), probe.as_plain(arguments[1]), *arguments[2:])
+    if seen[0] is None or seen[1] is None or not contract.is_broken(seen[0], seen[1], arguments[3]):
+        return
+    call = _call(memory, seen, values=True, rejected=True)
+    _judge(memory, settings, diagnosis.findings_of(call, settings.ignore)[:1], None)
 
 
 def of_suspicious(memory: Memory, settings: Settings, seen: Arguments) -> None:

@@ -250,3 +250,14 @@ def test_memory_of_compiled_calls_is_not_that_of_eager_ones():
     step = torch.compile(criterion, backend="eager", fullgraph=True)
     step(raw(), TARGET)
     assert criterion._memory.schedule.calls == 0
+
+
+def test_another_ignore_index_compiles_nothing_anew():
+    def step(input, target, ignored):
+        return F.cross_entropy(input, target, ignore_index=ignored)
+
+    with safe_ce.guarded():
+        compiled_step = torch.compile(step, backend="aot_eager", fullgraph=True, dynamic=True)
+        compiled_step(raw(), TARGET, -100)
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            assert torch.equal(compiled_step(torch.ones(4, 3, requires_grad=True), TARGET, 1), torch.tensor(3.0).log())

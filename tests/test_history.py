@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from safe_ce import SafeCrossEntropyError, SafeCrossEntropyLoss
+from safe_ce import SafeCrossEntropyError, SafeCrossEntropyLoss, SafeCrossEntropyWarning
 from safe_ce.memory import EARLIER
 
 
@@ -73,3 +73,23 @@ def test_a_rejected_call_is_not_remembered():
     with pytest.raises(SafeCrossEntropyError):
         criterion(torch.randn(4, 3), torch.zeros(5).long())
     assert not criterion._memory.earlier
+
+
+class TestABatchOfOnePair:
+    """Where the classes are the batch, as in contrastive learning, a last batch of one has a single class."""
+
+    def contrast(self, criterion, *sizes):
+        for size in sizes:
+            criterion(torch.randn(size, 5) @ torch.randn(size, 5).T, torch.arange(size))
+
+    @pytest.mark.parametrize("mode", ["strict", "default"])
+    def test_is_sound_after_larger_ones(self, mode):
+        self.contrast(SafeCrossEntropyLoss(mode=mode), 4, 4, 1, 1, 4, 1)
+
+    def test_is_worth_a_warning_where_there_were_no_others(self):
+        with pytest.warns(SafeCrossEntropyWarning, match="single-logit"):
+            self.contrast(SafeCrossEntropyLoss(), 1, 1)
+
+    def test_of_two_rows_a_single_class_is_an_error(self):
+        with pytest.raises(SafeCrossEntropyError, match="SCE106"):
+            SafeCrossEntropyLoss()(torch.randn(2, 1), torch.zeros(2).long())

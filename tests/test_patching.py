@@ -364,6 +364,50 @@ class TestOthers:
         safe_ce.uninstall()
         assert F.cross_entropy is fused
 
+    def test_what_such_a_function_accepts_and_native_would_refuse_is_warned_about(self, monkeypatch):
+        def lenient(input, target, weight=None, *options, **others):
+            return NATIVE(input, target[: len(input)])
+
+        monkeypatch.setattr(F, "cross_entropy", lenient)
+        with safe_ce.guarded("warn"):
+            assert saying.said(F.cross_entropy, raw(), torch.zeros(5).long()) == ["ragged-batch"]
+            assert saying.said(F.cross_entropy, raw(), TARGET) == []
+        with safe_ce.guarded():
+            assert cause_of(F.cross_entropy, raw(), torch.zeros(5).long()) == "ragged-batch"
+
+    def test_native_is_found_where_another_was_in_its_place_before_the_guard_was_imported(self):
+        program = """
+import torch, torch.nn.functional as F
+NATIVE = F.cross_entropy
+def fused(input, target, *arguments, **options): return 2 * NATIVE(input, target)
+F.cross_entropy = fused
+import safe_ce
+safe_ce.install()
+input, target = torch.randn(4, 3, requires_grad=True), torch.tensor([0, 1, 2, 0])
+for function in (F.cross_entropy, NATIVE):
+    try:
+        function(input.softmax(1), target)
+    except safe_ce.SafeCrossEntropyError as error:
+        print(error.cause)
+print(bool(F.cross_entropy(input, target) == 2 * NATIVE(input, target)))
+safe_ce.uninstall()
+print(F.cross_entropy is fused)
+del NATIVE
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["softmax-applied", "softmax-applied", "True", "True"]
+
+    def test_native_is_there_where_nobody_holds_it(self):
+        program = """
+import torch, torch.nn.functional as F
+F.cross_entropy = lambda input, target, *arguments, **options: input.sum() * 0
+import gc; gc.collect()
+import safe_ce
+print(safe_ce.cross_entropy(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0])).item())
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert float(done.stdout) == pytest.approx(1.0986, abs=1e-4)
+
     def test_who_has_put_the_function_face_there_gets_it_back(self, monkeypatch):
         monkeypatch.setattr(F, "cross_entropy", safe_ce.cross_entropy)
         with safe_ce.guarded(ignore=["softmax-applied"]):

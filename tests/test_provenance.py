@@ -40,6 +40,21 @@ def test_an_activation_is_seen_behind_views_casts_clamps_and_selections(tensor, 
     assert activation(tensor()).name == name
 
 
+class TwoHeads(nn.Module):
+    def forward(self, input):
+        return input.relu(), input.log_softmax(1)
+
+
+def test_an_activation_is_seen_behind_a_full_backward_hook_each_output_s_own():
+    model = TwoHeads()
+    model.register_full_backward_hook(lambda *_: None)
+    rectified, normalized = model(leaf(4, 3))
+    assert rectified.grad_fn.name() == "BackwardHookFunctionBackward"
+    assert activation(rectified).name == "relu"
+    assert activation(normalized).name == "log_softmax"
+    assert activation(normalized).dim == 1
+
+
 @pytest.mark.parametrize(
     "tensor",
     [

@@ -42,11 +42,16 @@ def single_logit(call: Call) -> Match | None:
 
         >>> input = torch.randn(4, 2)
     How it is recognised, and when sound calls look alike
-        The size of the class dimension is 1. No sound call has that.
+        The size of the class dimension is 1. Sound calls have that where the classes are the batch itself, as in
+        contrastive learning, and the batch is a single sample: one row with one class is a warning only, and nothing where
+        an earlier call had another number of classes.
     """
     if not call.tensors or call.classes != 1 or (call.rejected and not call.input.is_floating_point()):
         return None
     if call.rejected and call.target_shape not in (call.shape, contract.index_target_shape(call.shape)):
+        return None
+    lone = call.shape == (1, 1) and not call.rejected and not call.same_shape
+    if lone and any(len(shape) > 1 and shape[1] != 1 for shape, _ in call.earlier):
         return None
     labels = call.labels
     real = labels is not None and call.target.is_floating_point() and not labels.whole
@@ -59,10 +64,11 @@ def single_logit(call: Call) -> Match | None:
     if call.rejected and labels is not None and labels.whole and not labels.fit(1):
         evidence.append("0 is the only label that such an input has a class for")
     return Match(
-        CERTAIN,
+        LIKELY if lone else CERTAIN,
         "the input has a single class: the loss is 0 and so is its gradient, whatever the model learns",
         tuple(evidence),
         help,
+        severity=WARNING if lone else None,
         odds=0.5 if real else 0.95,
         input_marks=(call.class_dim,),
     )
