@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import safe_ce
 from benchmarks import inputs, timing
 from benchmarks.record import Alternative
 from safe_ce import SafeCrossEntropyLoss
@@ -91,6 +92,11 @@ def _strict(case: Case) -> Rival:
     return Rival(timing.own(SafeCrossEntropyLoss(mode="strict"), case), timing.own(nn.CrossEntropyLoss(), case))
 
 
+def _native_guarded(case: Case) -> Rival:
+    native = nn.CrossEntropyLoss()
+    return Rival(timing.whole(native, case, safe_ce.guarded), timing.whole(native, case))
+
+
 def _annotated(case: Case) -> Rival:
     jaxtyping = importlib.import_module("jaxtyping")
     beartype = importlib.import_module("beartype")
@@ -146,6 +152,7 @@ def _anomaly(case: Case) -> Rival:
 RIVALS: dict[str, tuple[str, Callable[[Case], Rival]]] = {
     "safe_ce, default": ("safe_ce", _default),
     "safe_ce, strict": ("safe_ce", _strict),
+    "safe_ce.guarded()": ("safe_ce", _native_guarded),
     "jaxtyping + beartype": ("jaxtyping beartype", _annotated),
     "kornia's checks": ("kornia", _kornia),
     "torchmetrics' validation": ("torchmetrics", _torchmetrics),

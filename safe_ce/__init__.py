@@ -1,4 +1,7 @@
-"""safe_ce guards PyTorch's cross-entropy loss: a drop-in that names the likely cause of a mistaken call."""
+"""safe_ce guards PyTorch's cross-entropy loss: a drop-in that names the likely cause of a mistaken call.
+
+PYTEST_DONT_REWRITE: pytest, which knows of the plugin, need not warn where the package was imported before.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

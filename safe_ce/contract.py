@@ -78,6 +78,15 @@ def native(
     return loss
 
 
+def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """The reduction that a call means, in which the deprecated arguments override the one that has a name."""
+    if size_average is None and reduce is None:
+        return reduction
+    if reduce is not None and not reduce:
+        return "none"
+    return "mean" if size_average is None or size_average else "sum"
+
+
 def is_broken(input: Tensor, target: Tensor, ignore_index: int) -> bool:
     """Whether native is certain to reject these two plain tensors, on every backend and release.
 

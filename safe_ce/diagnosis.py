@@ -9,6 +9,7 @@ from safe_ce import contract, probe
 from safe_ce.causes import CATALOGUE
 from safe_ce.causes.cause import STANDING
 from safe_ce.findings import Confidence
+from safe_ce.interruptions import interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,6 +60,8 @@ def native_error(call: Call) -> Exception | None:
                 call.input, call.target, call.weight, call.ignore_index, call.reduction, call.label_smoothing
             )
     except Exception as error:
+        if interrupts(error):
+            raise
         return error.with_traceback(None)  # its frames hold the tensors
     return None
 
@@ -82,6 +85,8 @@ def may_ask_native(call: Call) -> bool:
 
 def log_fault(fault: Exception, what: str = "safe_ce could not diagnose a call ({}); please report this") -> None:
     """Log a fault of the guard's own, or of a callback, once per kind: it must not stop anybody's training."""
+    if interrupts(fault):
+        raise fault
     kind = f"{type(fault).__name__}: {fault}"
     if kind not in _faults and len(_faults) < FAULTS:
         _faults.add(kind)

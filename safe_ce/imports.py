@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from importlib.machinery import ModuleSpec, PathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 
@@ -18,28 +18,38 @@ class After:
         self._name = name
         self._action = action
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, _: ModuleType | None = None) -> ModuleSpec | None:
-        """Find the module as Python itself would, and have its loader followed by the action."""
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find the module as the other finders would, and have its loader followed by the action."""
         if name != self._name:
             return None
-        self.cancel()
-        spec = PathFinder.find_spec(name, path)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Followed(spec.loader, self._action)  # type: ignore[assignment]
-        return spec
+        for finder in [finder for finder in sys.meta_path if finder is not self]:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Followed(spec.loader, self)  # type: ignore[assignment]
+                return spec
+        return None
+
+    def act(self) -> None:
+        """Do what is to be done, once."""
+        if self in sys.meta_path:
+            self.cancel()
+            self._action()
 
     def cancel(self) -> None:
         """Forget about it."""
-        if self in sys.meta_path:
+        if sys.meta_path and self in sys.meta_path:  # there is none as the interpreter exits
             sys.meta_path.remove(self)
 
 
 class _Followed:
     """A loader that does something more once a module has been executed; in all else the loader that it is told."""
 
-    def __init__(self, loader: Any, action: Callable[[], None]) -> None:
+    def __init__(self, loader: Any, after: After) -> None:
         self._loader = loader
-        self._action = action
+        self._after = after
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
@@ -52,7 +62,7 @@ class _Followed:
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        self._action()
+        self._after.act()
 
 
 def after_import(name: str, action: Callable[[], None]) -> After | None:

@@ -280,8 +280,9 @@ def cross_entropy(
         >>> import torch, safe_ce
         >>> loss = safe_ce.cross_entropy(torch.randn(4, 10), torch.tensor([3, 0, 9, 1]))
     """
-    if size_average is not None or reduce is not None:
-        reduction = nn._reduction.legacy_get_string(size_average, reduce)
+    if (size_average is not None or reduce is not None) and not _is_traced():
+        nn._reduction.legacy_get_string(size_average, reduce)  # which warns that they are deprecated
+    reduction = contract.reduction_of(size_average, reduce, reduction)
     owner = settings.caller(mode, probe, ignore, on_finding)
     if _is_traced():
         from safe_ce import compiled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -68,7 +68,8 @@ def _put_in(name: Mode) -> Iterator[None]:
     try:
         yield
     finally:
-        _innermost.reset(token)
+        with suppress(ValueError):  # left in another task than it was entered in, where there is nothing to undo
+            _innermost.reset(token)
 
 
 def set_mode(name: Mode | None) -> None:

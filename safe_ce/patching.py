@@ -8,6 +8,7 @@ it, is left as it is, class and instances.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import threading
 from contextlib import contextmanager, nullcontext
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import has_torch_function_variadic
 
 from safe_ce import contract, guard, modes, settings
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from safe_ce.schedule import Probe
     from safe_ce.settings import Caller
 
-_lock = free_in_forks(threading.Lock())
+_lock = free_in_forks(threading.RLock())  # as a collection may close a generator that is guarded
 _users = 0
 _awaited: After | None = None
 
@@ -134,19 +135,20 @@ def _guarding(mode: Mode | None, caller: Caller) -> Iterator[None]:
 
 def _enter() -> None:
     global _users, _awaited  # noqa: PLW0603 - what is patched is the process's
-    if _users == 0:
+    _users += 1
+    if _users == 1:
         # A frame gets its defaults as it begins: in whichever order threads meet these, the code finds its guard.
         _NATIVE.__kwdefaults__ = {"_guard": _guarded_call}
         _NATIVE.__code__ = _door.__code__
         _NATIVE.__wrapped__ = contract.traced = contract.alone  # whose source and signature are native's
         _awaited = after_import("torch._dynamo.trace_rules", _let_the_tracer_in)
     _cover_what_is_in_its_place()
-    _users += 1
 
 
 def _cover_what_is_in_its_place() -> None:
     found = F.cross_entropy
-    if found is not _NATIVE and found not in contract.GUARDS:
+    is_function = inspect.isroutine(found) or isinstance(found, functools.partial)  # and no mock, say
+    if is_function and found is not _NATIVE and found not in contract.GUARDS:
         if found not in _guards:
             _guards[found] = _guard_of(found)
         F.cross_entropy = _guards[found]
@@ -159,6 +161,8 @@ def _leave() -> None:
         for found, guarding in _guards.items():
             if F.cross_entropy is guarding:
                 F.cross_entropy = found
+            del contract.GUARDS[guarding]
+        _guards.clear()
         if _awaited is not None:
             _awaited.cancel()
             _awaited = None
@@ -202,27 +206,22 @@ def _guarded_call(
     native: Callable[..., Tensor] = contract.alone,
 ) -> Tensor:
     """What runs in the place of native's own code."""
-    if size_average is not None or reduce is not None:
-        reduction = nn._reduction.legacy_get_string(size_average, reduce)
     if _is_traced():
         from safe_ce import compiled
 
+        reduction = contract.reduction_of(size_average, reduce, reduction)
         return compiled.guarded(
             compiled.PATCHED, native, input, target, weight, ignore_index, reduction, label_smoothing
         )
     caller = settings.active()
     mode = modes.innermost() or modes.process
     if caller is None or mode == "off":
-        return native(
-            input,
-            target,
-            weight=weight,
-            ignore_index=ignore_index,
-            reduction=reduction,
-            label_smoothing=label_smoothing,
-        )
+        return native(input, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing)
+    if size_average is not None or reduce is not None:
+        native = functools.partial(_as_given, native, (weight, size_average, ignore_index, reduce, reduction))
+        reduction = contract.reduction_of(size_average, reduce, reduction)
     if native is not contract.alone or has_torch_function_variadic(input, target, weight):
-        native = _once(native)
+        native = functools.partial(_once, native)
     try:
         return guard.guarded(
             native,
@@ -242,42 +241,57 @@ def _guarded_call(
         raise error.with_traceback(None) from None
 
 
-def _once(native: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A function, a handler of ``__torch_function__`` say, in which calls of native's are not guarded once more."""
+def _as_given(
+    native: Callable[..., Tensor], options: tuple[Any, ...], input: Any, target: Any, *, label_smoothing: Any, **_: Any
+) -> Tensor:
+    """Call native with the deprecated arguments that it was given, whatever they come to."""
+    return native(input, target, *options, label_smoothing)
 
-    def once(*arguments: Any, **options: Any) -> Tensor:
-        with settings.here(settings.GUARDED_ALREADY):
-            return native(*arguments, **options)
 
-    return once
+def _once(native: Callable[..., Tensor], *arguments: Any, **options: Any) -> Tensor:
+    """Call a function, by way of a handler of ``__torch_function__`` say, that may call native's: not guarded again."""
+    with settings.here(settings.GUARDED_ALREADY):
+        return native(*arguments, **options)
+
+
+_PARAMETERS = inspect.signature(contract.alone).parameters
 
 
 def _guard_of(found: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """What stands in the place of a function that another package has put in the place of native's."""
+    signature = inspect.signature(found)
 
     @functools.wraps(found)
-    def cross_entropy(
-        input: Any,
-        target: Any,
-        weight: Any = None,
-        size_average: Any = None,
-        ignore_index: Any = -100,
-        reduce: Any = None,
-        reduction: Any = "mean",
-        label_smoothing: Any = 0.0,
-        *more: Any,
-        **others: Any,
-    ) -> Tensor:
-        if more:  # what comes after native's own arguments cannot be told by name
-            options = (weight, size_average, ignore_index, reduce, reduction, label_smoothing, *more)
-            return found(input, target, *options, **others)
-        native = functools.partial(found, **others) if others else found
-        return _guarded_call(
-            input, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing, native
-        )
+    def cross_entropy(*arguments: Any, **options: Any) -> Tensor:
+        meant = None if _is_traced() or settings.active() is None else _meant(signature, arguments, options)
+        if meant is None:
+            return found(*arguments, **options)
+
+        def as_called(*_: Any, **__: Any) -> Tensor:
+            return found(*arguments, **options)
+
+        return _guarded_call(**meant, native=as_called)
 
     contract.GUARDS[cross_entropy] = found
     return cross_entropy
+
+
+def _meant(signature: inspect.Signature, arguments: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any] | None:
+    """What a call means by native's own arguments, or None where that cannot be told."""
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:  # it passes on what it is given
+        signature = inspect.Signature(list(_PARAMETERS.values()))
+        arguments = arguments[: len(_PARAMETERS)]
+        options = {name: value for name, value in options.items() if name in _PARAMETERS}
+    try:
+        bound = signature.bind(*arguments, **options)
+    except TypeError:  # which the function itself will raise
+        return None
+    bound.apply_defaults()
+    meant = {name: parameter.default for name, parameter in _PARAMETERS.items()} | bound.arguments
+    if not {"input", "target"} <= bound.arguments.keys():
+        return None
+    return {name: meant[name] for name in _PARAMETERS}
 
 
 def _let_the_tracer_in() -> None:

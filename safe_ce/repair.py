@@ -12,6 +12,7 @@ from torch import Tensor
 from safe_ce import probe
 from safe_ce.call import labels_in_range
 from safe_ce.contract import FLOATS, broken_clause, index_target_shape
+from safe_ce.interruptions import interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +49,9 @@ def executed(statements: Sequence[str], **names: Any) -> dict[str, Any] | None:
     try:
         with probe.unobserved(), probe.unwarned():
             exec("\n".join(statements), space)
-    except Exception:
+    except Exception as error:
+        if interrupts(error):
+            raise
         return None  # whatever torch, or the object given, has to say of it
     return space
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,7 +49,8 @@ def here(caller: Caller) -> Iterator[None]:
     try:
         yield
     finally:
-        _innermost.reset(token)
+        with suppress(ValueError):  # left in another task than it was entered in, where there is nothing to undo
+            _innermost.reset(token)
 
 
 def caller(

@@ -18,6 +18,7 @@ from safe_ce.findings import Finding, SafeCrossEntropyError, SafeCrossEntropyWar
 from safe_ce.memory import CONSTRUCTIONS, FIRST, Sighting
 from safe_ce.repair import is_accepted
 from safe_ce.report import render
+from safe_ce.settings import GUARDED_ALREADY, here
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -231,7 +232,8 @@ def tell(memory: Memory, settings: Settings, findings: tuple[Finding, ...], *, a
         return
     for finding in findings:
         try:
-            settings.on_finding(finding)
+            with here(GUARDED_ALREADY):  # a callback's own calls of native's function are not guarded in their turn
+                settings.on_finding(finding)
         except Exception as fault:
             if settings.mode != "warn":
                 raise

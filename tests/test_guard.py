@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import signal
 import sys
 import threading
 import tracemalloc
@@ -437,3 +438,24 @@ def test_a_fault_of_the_guard_is_logged_once_and_native_s_loss_returned(caplog, 
     for _ in range(3):
         assert torch.equal(criterion(input, TARGET), F.cross_entropy(input, TARGET))
     assert caplog.text.count("please report this") == 1
+
+
+@pytest.mark.parametrize("mode", ["strict", "default", "warn"])
+@pytest.mark.parametrize("place", ["looking", "explaining"])
+def test_what_a_signal_handler_raises_in_the_guard_reaches_the_program(monkeypatch, mode, place):
+    class TimeIsUpError(Exception):
+        pass
+
+    def handler(*_):
+        raise TimeIsUpError
+
+    def interrupted(*arguments, **options):
+        signal.raise_signal(signal.SIGALRM)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        monkeypatch.setattr(guard.probe, "deserves_a_closer_look" if place == "looking" else "hidden", interrupted)
+        with pytest.raises(TimeIsUpError):
+            SafeCrossEntropyLoss(mode=mode)(torch.randn(4, 3), TARGET if place == "looking" else TARGET[:, None])
+    finally:
+        signal.signal(signal.SIGALRM, before)

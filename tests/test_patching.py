@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import functools
 import inspect
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import threading
 import types
+from contextlib import nullcontext
+from unittest import mock
 
 import pytest
 import torch
@@ -273,6 +276,16 @@ class TestGuarded:
 
         assert asyncio.run(both()) == ["softmax-applied", None]
 
+    def test_may_be_left_in_another_task_than_it_was_entered_in(self):
+        def generating():
+            with safe_ce.guarded("strict"):
+                yield
+
+        left = generating()
+        contextvars.copy_context().run(next, left)
+        left.close()
+        assert NATIVE.__code__ is CODE
+
     def test_ends_with_an_exception(self):
         with pytest.raises(KeyError), safe_ce.guarded("strict"):
             raise KeyError
@@ -363,6 +376,41 @@ class TestOthers:
             assert asked == [2.0, None]
         safe_ce.uninstall()
         assert F.cross_entropy is fused
+
+    @pytest.mark.parametrize(
+        "fused",
+        [
+            lambda input, target, ignore_index=0: (input, target, ignore_index),
+            lambda input, target, reduction="mean", size_average=None: (input, target, reduction, size_average),
+            lambda logits, labels, **options: (logits, labels, options),
+            lambda *arguments, **options: (arguments, options),
+        ],
+    )
+    def test_it_is_called_as_the_program_calls_it(self, monkeypatch, fused):
+        input = raw()
+        monkeypatch.setattr(F, "cross_entropy", fused)
+        for options in [{}, {"ignore_index": 1}, {"size_average": False}, {"target": TARGET}]:
+            arguments = (input,) if "target" in options else (input, TARGET)
+            try:
+                expected = fused(*arguments, **options)
+            except TypeError:
+                continue
+            with safe_ce.guarded("warn"):
+                assert F.cross_entropy(*arguments, **options) == expected
+
+    def test_it_is_judged_by_its_own_defaults(self, monkeypatch):
+        def ignoring_zero(input, target, weight=None, ignore_index=0):
+            return NATIVE(input, target, ignore_index=ignore_index)
+
+        monkeypatch.setattr(F, "cross_entropy", ignoring_zero)
+        with safe_ce.guarded("strict"):
+            assert cause_of(F.cross_entropy, raw(), torch.zeros(4).long()) == "all-targets-ignored"
+
+    def test_a_mock_stays_a_mock(self, monkeypatch):
+        stand_in = mock.Mock(return_value=torch.tensor(1.0))
+        monkeypatch.setattr(F, "cross_entropy", stand_in)
+        with safe_ce.guarded("strict"):
+            assert F.cross_entropy is stand_in
 
     def test_what_such_a_function_accepts_and_native_would_refuse_is_warned_about(self, monkeypatch):
         def lenient(input, target, weight=None, *options, **others):
@@ -463,6 +511,20 @@ class TestTorchsOwnMachinery:
             with safe_ce.guarded(), pytest.raises(TypeError) as ours:
                 F.cross_entropy(*arguments, **options)
             assert str(ours.value) == str(native.value)
+
+    def test_handlers_see_the_deprecated_arguments_as_they_were_given(self):
+        class Recorder(TorchFunctionMode):
+            def __torch_function__(self, function, types, arguments=(), options=None):
+                if function is NATIVE:
+                    seen.append({name: options[name] for name in ("size_average", "reduce", "reduction")})
+                    return torch.zeros(())
+                return function(*arguments, **(options or {}))
+
+        seen = []
+        for around in (nullcontext(), safe_ce.guarded(), safe_ce.guarded("off")):
+            with around, Recorder():
+                F.cross_entropy(raw(), TARGET, size_average=False)
+        assert seen == [{"size_average": False, "reduce": None, "reduction": "mean"}] * 3
 
     def test_deprecated_arguments_mean_what_they_mean(self):
         input = raw()

@@ -85,6 +85,33 @@ AS_PYTHON_DOES = {
         "import pickle\nclass A: pass\nprint(type(pickle.loads(pickle.dumps(A()))) is A, A.__module__)",
         [],
     ),
+    "annotations": ("x: int = 3\nprint(__annotations__)", []),
+    "a cycle of exceptions": (
+        "a = ValueError('a')\nb = ValueError('b')\na.__cause__ = b\nb.__cause__ = a\nraise a",
+        [],
+    ),
+    "streams of its own": (
+        "import io, sys\nsys.stderr = io.TextIOWrapper(sys.stderr.detach())\n"
+        "sys.stdout = io.TextIOWrapper(sys.stdout.buffer)\nprint('out')\nprint('err', file=sys.stderr)",
+        [],
+    ),
+    "a folder that goes": (
+        "import os, tempfile\nwith tempfile.TemporaryDirectory() as folder:\n    os.chdir(folder)",
+        [],
+    ),
+    "what is planned for the end, and a child that is not waited for": (
+        "import atexit, time\natexit.register(print, 'last')\nimport multiprocessing\n"
+        "def work():\n    time.sleep(0.5)\n    print('child', flush=True)\n"
+        "if __name__ == '__main__':\n    multiprocessing.get_context('fork').Process(target=work).start()",
+        [],
+    ),
+    "a child that cannot import the guard": (
+        "import multiprocessing, os\ndef work():\n    print('child', flush=True)\n"
+        "if __name__ == '__main__':\n    open('safe_ce.py', 'w').close()\n"
+        "    child = multiprocessing.get_context('spawn').Process(target=work)\n"
+        "    child.start()\n    child.join()\n    print(child.exitcode)\n    os.remove('safe_ce.py')",
+        [],
+    ),
     "a pool of processes": (
         "import multiprocessing\ndef f(x):\n    return x * x\nif __name__ == '__main__':\n"
         "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n        print(pool.map(f, [1, 2]))",
@@ -207,6 +234,10 @@ class TestLosses:
         done = guarded("program.py")
         assert done.returncode == 0
         assert done.stderr.splitlines()[-1] == "  SCE104 relu-applied  once in call 1 at model.py:11"
+
+    def test_who_asks_where_torch_is_before_importing_it_changes_nothing(self, write):
+        write(program="import importlib.util\nimportlib.util.find_spec('torch')\n" + training("head = [nn.ReLU()]"))
+        assert guarded("program.py").stderr.splitlines()[-1].startswith("  SCE104 relu-applied  5 times")
 
     def test_json_is_the_last_line_of_standard_output(self, write):
         write(program=training("head = [nn.ReLU()]"))

@@ -140,6 +140,16 @@ class TestTheCallback:
         assert len(records) == 1
         assert criterion.stats().calls == 5
 
+    def test_that_makes_a_mistaken_call_itself_is_not_called_for_that(self):
+        def careless(finding):
+            found.append(finding.cause)
+            F.cross_entropy(raw().softmax(1), TARGET)
+
+        found = []
+        with safe_ce.guarded("warn", on_finding=careless):
+            saying.said(F.cross_entropy, raw().relu(), TARGET)
+        assert found == ["relu-applied"]
+
     @pytest.mark.parametrize("mode", ["default", "strict"])
     def test_that_raises_is_heard_in_the_other_modes(self, mode):
         def broken(finding):

@@ -8,8 +8,6 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from multiprocessing import util
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -37,22 +35,31 @@ class Guarding:
     folder: str
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (self.mode, self.ignore, self.folder)
+        # By a builtin, as a process in which this package cannot be imported must start all the same.
+        names = {"home": str(Path(__file__).parents[2]), "guarding": (self.mode, self.ignore, self.folder)}
+        return exec, (ARRIVAL, names)
 
     def begin(self) -> None:
         """Guard this process, once torch is there to be guarded, and the processes that it starts."""
         modes.set_mode(self.mode)
         after_import("torch", functools.partial(_install, self.ignore))
-        # Run in a new process, when multiprocessing has forgotten what its parent had planned for the end.
-        util.register_after_fork(self, _leave_counts_at_the_end)
-        start = BaseProcess.start
+        # Nothing of multiprocessing is imported before the program does: what that plans for the end keeps its place.
+        after_import("multiprocessing.process", functools.partial(_follow, self))
 
-        @functools.wraps(start)
-        def guarded_start(process: Any) -> None:
-            process._safe_ce = self
-            start(process)
 
-        BaseProcess.start = guarded_start  # type: ignore[assignment,method-assign]
+ARRIVAL = """
+import sys
+sys.path.append(home)
+try:
+    from safe_ce.commands import children
+except ImportError:
+    pass
+else:
+    children.arrive(*guarding)
+finally:
+    sys.path.remove(home)
+"""
+"""What is run in a new process that inherits nothing."""
 
 
 def _install(ignore: tuple[str, ...]) -> None:
@@ -61,20 +68,44 @@ def _install(ignore: tuple[str, ...]) -> None:
     install(ignore=ignore)
 
 
-_arrivals: list[Guarding] = []
+def _follow(guarding: Guarding) -> None:
+    from multiprocessing.process import BaseProcess
+
+    start = BaseProcess.start
+
+    @functools.wraps(start)
+    def guarded_start(process: Any) -> None:
+        from multiprocessing import util
+
+        if guarding not in _followed:
+            _followed.append(guarding)
+            # Run in a new process, when multiprocessing has forgotten what its parent had planned for the end.
+            util.register_after_fork(guarding, _leave_counts_at_the_end)
+        process._safe_ce = guarding
+        start(process)
+
+    BaseProcess.start = guarded_start  # type: ignore[assignment,method-assign]
+
+
+_followed: list[Guarding] = []
 """Kept here, as multiprocessing holds what it runs in a new process but weakly."""
 
 
-def _arrived(mode: Mode, ignore: tuple[str, ...], folder: str) -> Guarding:
+def arrive(mode: Mode, ignore: tuple[str, ...], folder: str) -> None:
+    """Guard a process that was started by a guarded one, unless it inherited that."""
     guarding = Guarding(mode, ignore, folder)
-    if not _arrivals:
-        _arrivals.append(guarding)
+    if guarding not in _followed:
+        from multiprocessing import util
+
+        _followed.append(guarding)
+        util.register_after_fork(guarding, _leave_counts_at_the_end)
         guarding.begin()
         _leave_counts_at_the_end(guarding)
-    return guarding
 
 
 def _leave_counts_at_the_end(guarding: Guarding) -> None:
+    from multiprocessing import util
+
     memory.FIRST.clear()
     util.Finalize(None, _leave_counts, args=(guarding.folder, memory.stats()), exitpriority=0)
 
@@ -122,6 +153,5 @@ def all_counts(guarding: Guarding) -> dict[str, Any]:
 def guard_from_here(ignore: tuple[str, ...]) -> Guarding:
     """Guard this process and those that it starts."""
     guarding = Guarding(modes.process, ignore, str(Path(tempfile.gettempdir(), f"safe_ce-{uuid4().hex}")))
-    _arrivals.append(guarding)
     guarding.begin()
     return guarding

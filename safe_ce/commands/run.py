@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import builtins
+import functools
 import io
 import json
 import os
@@ -13,7 +14,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from safe_ce import modes
 from safe_ce.commands import children, refused
@@ -22,8 +23,8 @@ from safe_ce.ranks import rank
 if TYPE_CHECKING:
     from safe_ce.commands.children import Guarding
 
-OWN = (str(Path(__file__).parents[1]) + os.sep, "<frozen runpy>", "<frozen importlib")
-"""How the file names of frames begin that the program alone would not have."""
+OWN = str(Path(__file__).parents[1]) + os.sep
+"""How the file names of this package begin."""
 
 
 class NoProgramError(Exception):
@@ -72,7 +73,15 @@ def run(chosen: argparse.Namespace) -> int:
         modes.set_mode(chosen.mode)
     sys.argv = [chosen.program, *chosen.arguments]
     guarding = children.guard_from_here(ignore)
-    atexit.register(_sum_up, guarding, os.getpid(), as_json=chosen.json)
+    # The first that is registered is the last that is run.
+    atexit.register(
+        _sum_up,
+        guarding,
+        os.getpid(),
+        _own_copy(sys.stdout if chosen.json else sys.stderr),
+        Path.cwd(),
+        as_json=chosen.json,
+    )
     try:
         program = _module(chosen.program) if chosen.is_module else _script(chosen.program)
     except NoProgramError as error:
@@ -82,8 +91,10 @@ def run(chosen: argparse.Namespace) -> int:
         _leave_out_own_frames(None)
         raise
     sys.argv[0] = program.name
-    if program.folder is not None and not sys.flags.safe_path:
-        sys.path[0] = program.folder
+    if not sys.flags.safe_path and not chosen.is_module:
+        del sys.path[0]  # the folder that python -m put there
+    if program.folder is not None:
+        sys.path.insert(0, program.folder)
     main = ModuleType("__main__")
     vars(main).update(program.names, __builtins__=builtins)
     sys.modules["__main__"] = main
@@ -117,9 +128,10 @@ def _script(path: str) -> Program:
         "__spec__": None,
         "__package__": None,
         "__cached__": None,
+        "__annotations__": {},
     }
     code = compile(source, whole, "exec", dont_inherit=True)
-    return Program(code, names, path, str(Path(path).resolve().parent))
+    return Program(code, names, path, None if sys.flags.safe_path else str(Path(path).resolve().parent))
 
 
 def _module(name: str) -> Program:
@@ -158,6 +170,7 @@ def _names_of(spec: ModuleSpec) -> dict[str, Any]:
         "__spec__": spec,
         "__package__": spec.parent,
         "__cached__": spec.cached,
+        "__annotations__": {},
     }
 
 
@@ -166,10 +179,11 @@ def _leave_out_own_frames(code: CodeType | None) -> None:
     hook = sys.excepthook
 
     def shown(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
-        link: BaseException | None = error
-        while link is not None:
-            link.__traceback__ = _without_own_frames(link.__traceback__, code if link is error else None)
-            link = link.__cause__ or link.__context__
+        chain: list[BaseException | None] = [error]
+        for link in chain:
+            if link is not None:
+                link.__traceback__ = _without_own_frames(link.__traceback__, code)
+                chain += [other for other in (link.__cause__, link.__context__) if other not in chain]
         hook(kind, error, error.__traceback__)
 
     sys.excepthook = shown
@@ -181,26 +195,44 @@ def _without_own_frames(trace: TracebackType | None, code: CodeType | None) -> T
     while trace is not None:
         entries.append(trace)
         trace = trace.tb_next
-    starts = [number for number, entry in enumerate(entries) if entry.tb_frame.f_code is code]
+    files = [entry.tb_frame.f_code.co_filename for entry in entries]
+    # Of a program that never began there may be a package, on the way to its module, and Python's own machinery.
+    starts = [number for number, entry in enumerate(entries) if entry.tb_frame.f_code is code] or [
+        number for number, file in enumerate(files) if not file.startswith((OWN, "<frozen "))
+    ]
     kept: TracebackType | None = None
-    for entry in reversed(entries[starts[0] if starts else 0 :]):
+    for entry in reversed(entries[starts[0] if starts else len(entries) :]):
         if not entry.tb_frame.f_code.co_filename.startswith(OWN):
             kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return kept
 
 
-def _sum_up(guarding: Guarding, process: int, *, as_json: bool) -> None:
+def _own_copy(stream: TextIO | None) -> int | None:
+    """A descriptor of our own for what a stream writes to, whatever the program does to the stream; None if to nothing."""
+    try:
+        copy = None if stream is None else os.dup(stream.fileno())
+    except (OSError, ValueError):
+        return None
+    if copy is not None and hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=functools.partial(os.close, copy))  # who reads it waits for all to close it
+    return copy
+
+
+def _sum_up(guarding: Guarding, process: int, descriptor: int | None, folder: Path, *, as_json: bool) -> None:
     """Say what was found. A process that the program forked says nothing: that is its parent's part."""
     if os.getpid() != process:
         return
     counts = children.all_counts(guarding)
-    if as_json:
-        print(json.dumps({"mode": guarding.mode} | counts), file=sys.__stdout__, flush=True)
-    else:
-        print(summary(counts), file=sys.__stderr__, flush=True)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+    text = json.dumps({"mode": guarding.mode} | counts) if as_json else summary(counts, folder)
+    if descriptor is not None:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as output:
+            print(text, file=output)
 
 
-def summary(counts: dict[str, Any]) -> str:
+def summary(counts: dict[str, Any], folder: Path) -> str:
     """What was guarded and found, as text."""
     here, calls, findings = rank(), counts["calls"], counts["findings"]
     name = "safe_ce" if here is None else f"safe_ce, rank {here}"
@@ -215,6 +247,6 @@ def summary(counts: dict[str, Any]) -> str:
     for finding in findings:
         times = "once" if finding["count"] == 1 else f"{finding['count']:,} times, first"
         when = "in the constructor" if finding["call"] is None else f"in call {finding['call']:,}"
-        place = finding["place"].removeprefix(str(Path.cwd()) + os.sep)
+        place = finding["place"].removeprefix(str(folder) + os.sep)
         lines.append(f"  {finding['code']} {finding['cause']:<{width}}  {times} {when} at {place}")
     return "\n".join(lines)
