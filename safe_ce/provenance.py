@@ -76,6 +76,9 @@ class Activation(NamedTuple):
         return self.name.replace("_", "-") + "-applied"
 
 
+NEARBY = 2000
+"""Nodes of a graph that are looked through for what entered the model."""
+
 UNCHANGED = SPREADING | {"ToCopyBackward0", "CloneBackward0", "AliasBackward0"}
 
 
@@ -259,8 +262,11 @@ def scrambled_by(tensor: Tensor) -> tuple[int, ...] | None:
 
 
 def rows_came_in(tensor: Tensor) -> bool:
-    """Whether the rows of a tensor are the samples that entered the model: a convolution read them as they are."""
+    """Whether the rows of a tensor are the samples that entered the model, read as they are: images, or rows of ids."""
     rows = tensor.shape[0] if tensor.ndim else 0
+    ids = embedded(tensor)
+    if ids is not None and len(ids) > 1 and ids[0] == rows:
+        return True
     for node in _main_path(tensor):
         sizes = _sizes(node) if node.name() in VIEWS else None
         if sizes is not None and sizes[:1] != (rows,):
@@ -268,6 +274,22 @@ def rows_came_in(tensor: Tensor) -> bool:
         if node.name() == "ConvolutionBackward0" and node.next_functions[0][0] is None:
             return True
     return False
+
+
+def embedded(tensor: Tensor) -> tuple[int, ...] | None:
+    """The shape of the ids that were embedded on the way to a tensor, if they are of one shape; else None."""
+    shapes: set[tuple[int, ...]] = set()
+    seen: set[Any] = set()
+    left: list[Any] = [tensor.grad_fn]
+    while left and len(seen) < NEARBY:
+        node = left.pop(0)
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name() == "EmbeddingBackward0":
+            shapes.add(tuple(node._saved_indices.shape))
+        left += [behind for behind, _ in node.next_functions]
+    return shapes.pop() if len(shapes) == 1 else None
 
 
 def _sizes(node: Any, name: str = "_saved_self_sym_sizes") -> tuple[int, ...] | None:

@@ -10,6 +10,7 @@ from torch import nn
 from safe_ce.provenance import (
     activation,
     concatenated,
+    embedded,
     folding,
     is_convolution_output,
     is_linear_output,
@@ -38,6 +39,18 @@ def leaf(*shape):
 )
 def test_an_activation_is_seen_behind_views_casts_clamps_and_selections(tensor, name):
     assert activation(tensor()).name == name
+
+
+def test_the_ids_that_entered_a_model():
+    words, other = nn.Embedding(9, 4), nn.Embedding(5, 4)
+    ids = torch.zeros(3, 7, dtype=torch.int64)
+    states, last = nn.GRU(4, 6)(words(ids) + other(ids))
+    assert embedded(states[-1]) == embedded(last[-1]) == (3, 7)
+    assert embedded(words(ids).mean(1) + other(ids[:, 0])) is None  # of two shapes
+    assert embedded(nn.Linear(4, 2)(leaf(3, 4))) is None
+    assert rows_came_in(nn.Linear(4, 2)(words(ids).mean(1)))
+    assert not rows_came_in(nn.Linear(4, 2)(words(ids).view(21, 4)))
+    assert not rows_came_in(nn.Linear(4, 2)(words(ids.view(-1))))
 
 
 class TwoHeads(nn.Module):

@@ -212,7 +212,8 @@ def time_batch_swapped(call: Call) -> Match | None:
 
         >>> input = input.permute(1, 2, 0)
     How it is recognised, and when sound calls look alike
-        With the first two dimensions exchanged the call meets the contract, and not with the classes moved alone.
+        With the first two dimensions exchanged the call meets the contract, and not with the classes moved alone. Where
+        a model scores whole sequences, the graph shows it: of ids of shape (N, T) came T rows.
     """
     if call.tensors and call.rejected and len(call.shape) == 2:
         return _step_of_the_batch(call)
@@ -239,20 +240,23 @@ def time_batch_swapped(call: Call) -> Match | None:
 
 
 def _step_of_the_batch(call: Call) -> Match | None:
-    """The match for the "last step" out[-1] of an output that has the batch first: it is the last sample."""
+    """The match where the batch went for time: rows of logits are the steps of one sample, or one for each step."""
     counts = row_counts(call)
-    before = None if counts is None else provenance.selected_from(call.input)
-    if counts is None or before is None or before[:2] != (counts[1], counts[0]):
+    if counts is None or counts[0] == counts[1]:
         return None
-    return Match(
-        LIKELY,
-        f"{counts[0]} rows of logits are the steps of one sample; the batch has {counts[1]} samples",
-        (f"an index into dim 0 of {before} picked a sample, where dim 0 was taken for time",),
-        "the layer's output has the batch first: pick the last step with out[:, -1]",
-        odds=0.9,
-        input_marks=(0,),
-        target_marks=(0,),
-    )
+    rows, targets = counts
+    before = provenance.selected_from(call.input)
+    if before is not None and before[:2] == (targets, rows):
+        summary = f"{rows} rows of logits are the steps of one sample; the batch has {targets} samples"
+        evidence = f"an index into dim 0 of {before} picked a sample, where dim 0 was taken for time"
+        help = "the layer's output has the batch first: pick the last step with out[:, -1]"
+    elif provenance.embedded(call.input) == (targets, rows):
+        summary = f"{rows} rows of logits are one for each step; the batch has {targets} samples"
+        evidence = f"ids of shape ({targets}, {rows}) entered the model, and dim 0 was taken for time"
+        help = "build the layer with batch_first=True: it takes dim 0 for time"
+    else:
+        return None
+    return Match(LIKELY, summary, (evidence,), help, odds=0.9, input_marks=(0,), target_marks=(0,))
 
 
 @cause("SCE309", "spatial-size-mismatch", ERROR)
