@@ -259,7 +259,7 @@ _PARAMETERS = inspect.signature(contract.alone).parameters
 
 def _guard_of(found: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """What stands in the place of a function that another package has put in the place of native's."""
-    signature = inspect.signature(found)
+    signature = _signature_of(found)
 
     @functools.wraps(found)
     def cross_entropy(*arguments: Any, **options: Any) -> Tensor:
@@ -276,22 +276,35 @@ def _guard_of(found: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return cross_entropy
 
 
+def _signature_of(found: Callable[..., Tensor]) -> inspect.Signature:
+    """A function's own signature; native's, with that one's defaults, where it passes on whatever it is given."""
+    try:
+        own = inspect.signature(found)
+    except ValueError:  # of a builtin that tells none
+        own = inspect.Signature()
+    own_kinds = {parameter.kind for parameter in own.parameters.values()}
+    if own_kinds and not own_kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        return own
+    defaults = {name: own.parameters[name].default for name in _PARAMETERS.keys() & own.parameters.keys()}
+    passed_on = [
+        parameter if defaults.get(name, own.empty) is own.empty else parameter.replace(default=defaults[name])
+        for name, parameter in _PARAMETERS.items()
+    ]
+    more = inspect.Parameter("more", inspect.Parameter.VAR_POSITIONAL)
+    others = inspect.Parameter("others", inspect.Parameter.VAR_KEYWORD)
+    return inspect.Signature([*passed_on, more, others])
+
+
 def _meant(signature: inspect.Signature, arguments: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any] | None:
     """What a call means by native's own arguments, or None where that cannot be told."""
-    kinds = {parameter.kind for parameter in signature.parameters.values()}
-    if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:  # it passes on what it is given
-        signature = inspect.Signature(list(_PARAMETERS.values()))
-        arguments = arguments[: len(_PARAMETERS)]
-        options = {name: value for name, value in options.items() if name in _PARAMETERS}
     try:
         bound = signature.bind(*arguments, **options)
     except TypeError:  # which the function itself will raise
         return None
     bound.apply_defaults()
-    meant = {name: parameter.default for name, parameter in _PARAMETERS.items()} | bound.arguments
     if not {"input", "target"} <= bound.arguments.keys():
         return None
-    return {name: meant[name] for name in _PARAMETERS}
+    return {name: bound.arguments.get(name, parameter.default) for name, parameter in _PARAMETERS.items()}
 
 
 def _let_the_tracer_in() -> None:

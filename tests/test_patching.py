@@ -398,9 +398,15 @@ class TestOthers:
             with safe_ce.guarded("warn"):
                 assert F.cross_entropy(*arguments, **options) == expected
 
-    def test_it_is_judged_by_its_own_defaults(self, monkeypatch):
+    @pytest.mark.parametrize("passes_more_on", [False, True])
+    def test_it_is_judged_by_its_own_defaults(self, monkeypatch, passes_more_on):
         def ignoring_zero(input, target, weight=None, ignore_index=0):
             return NATIVE(input, target, ignore_index=ignore_index)
+
+        if passes_more_on:
+
+            def ignoring_zero(input, target, *more, ignore_index=0, **others):
+                return NATIVE(input, target, ignore_index=ignore_index)
 
         monkeypatch.setattr(F, "cross_entropy", ignoring_zero)
         with safe_ce.guarded("strict"):

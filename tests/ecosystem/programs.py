@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import random
-from contextlib import contextmanager
 from functools import cache, partial
 
 import numpy as np
 import torch
 
 import safe_ce
-
-
-@contextmanager
-def installed():
-    safe_ce.install()
-    try:
-        yield
-    finally:
-        safe_ce.uninstall()
-
+from tests.faces import installed
 
 GUARDS = {"guarded, strict": partial(safe_ce.guarded, "strict"), "installed, default": installed}
 
