@@ -49,6 +49,7 @@ class Guarding:
 
 ARRIVAL = """
 import sys
+before = list(sys.path)
 sys.path.append(home)
 try:
     from safe_ce.commands import children
@@ -57,7 +58,7 @@ except ImportError:
 else:
     children.arrive(*guarding)
 finally:
-    sys.path.remove(home)
+    sys.path[:] = before
 """
 """What is run in a new process that inherits nothing."""
 
