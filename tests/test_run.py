@@ -77,6 +77,13 @@ AS_PYTHON_DOES = {
         "import os, sys\nif os.fork() == 0:\n    print('child', flush=True)\n    sys.exit(3)\nprint(os.wait()[1] >> 8)",
         [],
     ),
+    "a fork of a fork, whose descriptors are its own": (
+        "import os\nif os.fork() == 0:\n    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]\n"
+        "    if os.fork() == 0:\n        for number in held:\n            os.fstat(number)\n"
+        "        print('grandchild', flush=True)\n        os._exit(0)\n"
+        "    os._exit(os.wait()[1] >> 8)\nprint(os.wait()[1] >> 8)",
+        [],
+    ),
     "a thread that goes on": (
         "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), print('done'))).start()",
         [],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import builtins
-import functools
 import io
 import json
 import os
@@ -207,18 +206,23 @@ def _without_own_frames(trace: TracebackType | None, code: CodeType | None) -> T
     return kept
 
 
-def _own_copy(stream: TextIO | None) -> int | None:
-    """A descriptor of our own for what a stream writes to, whatever the program does to the stream; None if to nothing."""
+def _own_copy(stream: TextIO | None) -> list[int]:
+    """A descriptor of our own for what a stream writes to, whatever the program does to the stream; none if to nothing."""
     try:
-        copy = None if stream is None else os.dup(stream.fileno())
+        held = [] if stream is None else [os.dup(stream.fileno())]
     except (OSError, ValueError):
-        return None
-    if copy is not None and hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=functools.partial(os.close, copy))  # who reads it waits for all to close it
-    return copy
+        return []
+
+    def close() -> None:
+        while held:  # in a child's own children the number is another's
+            os.close(held.pop())
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=close)  # who reads it waits for all to close it
+    return held
 
 
-def _sum_up(guarding: Guarding, process: int, descriptor: int | None, folder: Path, *, as_json: bool) -> None:
+def _sum_up(guarding: Guarding, process: int, held: list[int], folder: Path, *, as_json: bool) -> None:
     """Say what was found. A process that the program forked says nothing: that is its parent's part."""
     if os.getpid() != process:
         return
@@ -227,7 +231,7 @@ def _sum_up(guarding: Guarding, process: int, descriptor: int | None, folder: Pa
         if stream is not None and not stream.closed:
             stream.flush()
     text = json.dumps({"mode": guarding.mode} | counts) if as_json else summary(counts, folder)
-    if descriptor is not None:
+    for descriptor in held:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as output:
             print(text, file=output)
 
