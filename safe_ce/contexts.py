@@ -1,20 +1,33 @@
-"""What `mode` and `guarded` return: a context that is also a decorator."""
+"""What `mode` and `guarded` return, a context that is also a decorator, and what holds inside it."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextvars import ContextVar
     from types import TracebackType
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+
+
+@contextmanager
+def holding(variable: ContextVar[T], value: T) -> Iterator[None]:
+    """Have a variable hold a value, in this thread or asynchronous task."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # left in another task than it was entered in, where there is nothing to undo
+            variable.reset(token)
 
 
 class Context(AbstractContextManager[None]):

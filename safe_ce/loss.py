@@ -288,7 +288,7 @@ def cross_entropy(
         from safe_ce import compiled
 
         return compiled.guarded(owner, contract.traced, input, target, weight, ignore_index, reduction, label_smoothing)
-    in_force = modes.in_force(mode)
+    in_force = owner.mode or modes.innermost() or modes.process
     if in_force == "off":
         return contract.native(input, target, weight, ignore_index, reduction, label_smoothing)
     try:

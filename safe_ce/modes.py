@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
-from safe_ce.contexts import Context
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from safe_ce.contexts import Context, holding
 
 Mode = Literal["strict", "default", "warn", "off"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -59,17 +55,7 @@ def mode(name: Mode) -> Context:
         >>> with safe_ce.mode("strict"):
         ...     pass  # a finding of either severity raises here
     """
-    return Context(functools.partial(_put_in, checked(name)))
-
-
-@contextmanager
-def _put_in(name: Mode) -> Iterator[None]:
-    token = _innermost.set(name)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # left in another task than it was entered in, where there is nothing to undo
-            _innermost.reset(token)
+    return Context(functools.partial(holding, _innermost, checked(name)))
 
 
 def set_mode(name: Mode | None) -> None:

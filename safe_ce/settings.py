@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safe_ce import modes, schedule
+from safe_ce.contexts import holding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from safe_ce.findings import OnFinding
     from safe_ce.modes import Mode
@@ -42,15 +43,9 @@ def active() -> Caller | None:
     return None if caller is GUARDED_ALREADY else caller
 
 
-@contextmanager
-def here(caller: Caller) -> Iterator[None]:
+def here(caller: Caller) -> AbstractContextManager[None]:
     """Guard native's own callers in this thread, or asynchronous task."""
-    token = _innermost.set(caller)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # left in another task than it was entered in, where there is nothing to undo
-            _innermost.reset(token)
+    return holding(_innermost, caller)
 
 
 def caller(

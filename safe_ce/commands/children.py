@@ -76,12 +76,7 @@ def _follow(guarding: Guarding) -> None:
 
     @functools.wraps(start)
     def guarded_start(process: Any) -> None:
-        from multiprocessing import util
-
-        if guarding not in _followed:
-            _followed.append(guarding)
-            # Run in a new process, when multiprocessing has forgotten what its parent had planned for the end.
-            util.register_after_fork(guarding, _leave_counts_at_the_end)
+        _count_in_new_processes(guarding)
         process._safe_ce = guarding
         start(process)
 
@@ -92,14 +87,22 @@ _followed: list[Guarding] = []
 """Kept here, as multiprocessing holds what it runs in a new process but weakly."""
 
 
+def _count_in_new_processes(guarding: Guarding) -> bool:
+    """Have processes that are forked from here leave their counts, unless that is so already."""
+    from multiprocessing import util
+
+    if guarding in _followed:
+        return False
+    _followed.append(guarding)
+    # Run in a new process, when multiprocessing has forgotten what its parent had planned for the end.
+    util.register_after_fork(guarding, _leave_counts_at_the_end)
+    return True
+
+
 def arrive(mode: Mode, ignore: tuple[str, ...], folder: str) -> None:
     """Guard a process that was started by a guarded one, unless it inherited that."""
     guarding = Guarding(mode, ignore, folder)
-    if guarding not in _followed:
-        from multiprocessing import util
-
-        _followed.append(guarding)
-        util.register_after_fork(guarding, _leave_counts_at_the_end)
+    if _count_in_new_processes(guarding):
         guarding.begin()
         _leave_counts_at_the_end(guarding)
 

@@ -120,16 +120,8 @@ def _script(path: str) -> Program:
             source = file.read()
     except OSError as error:
         raise NoProgramError(f"cannot read the script {path}: {error.strerror}") from error
-    names = {
-        "__name__": "__main__",
-        "__file__": whole,
-        "__loader__": SourceFileLoader("__main__", whole),
-        "__spec__": None,
-        "__package__": None,
-        "__cached__": None,
-        "__annotations__": {},
-    }
     code = compile(source, whole, "exec", dont_inherit=True)
+    names = _names(whole, SourceFileLoader("__main__", whole))
     return Program(code, names, path, None if sys.flags.safe_path else str(Path(path).resolve().parent))
 
 
@@ -162,13 +154,22 @@ def _code_of(spec: ModuleSpec) -> CodeType | None:
 
 
 def _names_of(spec: ModuleSpec) -> dict[str, Any]:
-    return {
-        "__name__": "__main__",
-        "__file__": spec.origin,
-        "__loader__": spec.loader,
+    return _names(spec.origin, spec.loader) | {
         "__spec__": spec,
         "__package__": spec.parent,
         "__cached__": spec.cached,
+    }
+
+
+def _names(file: str | None, loader: Any) -> dict[str, Any]:
+    """What ``__main__`` starts with, where a script is run."""
+    return {
+        "__name__": "__main__",
+        "__file__": file,
+        "__loader__": loader,
+        "__spec__": None,
+        "__package__": None,
+        "__cached__": None,
         "__annotations__": {},
     }
 
