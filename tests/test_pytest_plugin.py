@@ -42,6 +42,8 @@ def project(pytester, monkeypatch):
     """A test suite of its own, to which only this plugin is loaded."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    for variable in ("CI", "BUILD_NUMBER"):  # with them pytest prints each message a second time
+        monkeypatch.delenv(variable, raising=False)
     pytester.makepyfile(model=MODEL)
     return pytester
 
