@@ -6,15 +6,26 @@ PYTEST_DONT_REWRITE: pytest, which knows of the plugin, need not warn where the 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from safe_ce.findings import Confidence, Finding, Operand, SafeCrossEntropyError, SafeCrossEntropyWarning, Severity
+from safe_ce.findings import (
+    Blame,
+    Confidence,
+    Finding,
+    Operand,
+    SafeCrossEntropyError,
+    SafeCrossEntropyWarning,
+    Severity,
+    Step,
+)
 from safe_ce.memory import Stats, stats
 from safe_ce.modes import mode, set_logging, set_mode
 
 if TYPE_CHECKING:
     from safe_ce.loss import SafeCrossEntropyLoss, cross_entropy, diagnose, flush
     from safe_ce.patching import guarded, install, uninstall
+    from safe_ce.recording import trail
 
 __all__ = [
+    "Blame",
     "Confidence",
     "Finding",
     "Operand",
@@ -23,6 +34,7 @@ __all__ = [
     "SafeCrossEntropyWarning",
     "Severity",
     "Stats",
+    "Step",
     "cross_entropy",
     "diagnose",
     "flush",
@@ -32,6 +44,7 @@ __all__ = [
     "set_logging",
     "set_mode",
     "stats",
+    "trail",
     "uninstall",
 ]
 
@@ -40,6 +53,7 @@ __version__ = "0.1.0"
 _WITH_TORCH = {
     "safe_ce.loss": ("SafeCrossEntropyLoss", "cross_entropy", "diagnose", "flush"),
     "safe_ce.patching": ("guarded", "install", "uninstall"),
+    "safe_ce.recording": ("trail",),
 }
 
 

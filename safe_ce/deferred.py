@@ -250,7 +250,7 @@ def _say_the_rest() -> None:
     if not _unsaid or os.getpid() != _process:  # what a forked process inherits is its parent's to say
         return
     from safe_ce import verdict
-    from safe_ce.diagnosis import log_fault
+    from safe_ce.faults import log_fault
     from safe_ce.findings import SafeCrossEntropyError, SafeCrossEntropyWarning
 
     for memory in unsaid():

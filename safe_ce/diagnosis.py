@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from safe_ce import contract, probe
+from safe_ce.blame import blame_of, is_traceable
 from safe_ce.causes import CATALOGUE
 from safe_ce.causes.cause import STANDING
+from safe_ce.faults import log_fault
 from safe_ce.findings import Confidence
 from safe_ce.interruptions import interrupts
+from safe_ce.recording import active
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,11 +22,6 @@ if TYPE_CHECKING:
 
 SMALL = 2**26
 """Bytes of logits up to which native itself is run to hear what it says."""
-
-log = logging.getLogger("safe_ce")
-_faults: set[str] = set()
-FAULTS = 64
-"""Kinds of faults that are told apart."""
 
 
 def findings_of(call: Call, ignore: Iterable[str] = ()) -> tuple[Finding, ...]:
@@ -42,9 +40,22 @@ def findings_of(call: Call, ignore: Iterable[str] = ()) -> tuple[Finding, ...]:
                 explains = not (call.rejected and cause.silent)
                 ranked.append(((explains, STANDING[match.confidence] + match.odds), cause.finding(call, match)))
     ranked.sort(key=lambda entry: entry[0], reverse=True)
-    found = [finding for _, finding in ranked]
+    found = [_blamed(finding, call) for _, finding in ranked]
     # That a clause is broken says nothing beside a cause that explains it.
     return tuple(finding for finding in found if finding.cause != "contract-broken" or len(found) == 1)
+
+
+def _blamed(finding: Finding, call: Call) -> Finding:
+    """A finding with the operation that made the mistake, where a trail shows it."""
+    if not is_traceable(finding.cause):
+        return finding
+    if active() is None:
+        return replace(finding, traceable=call.number is not None)
+    try:
+        return replace(finding, blame=blame_of(finding, call))
+    except Exception as fault:
+        log_fault(fault)
+        return finding
 
 
 def tellable(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -81,13 +92,3 @@ def may_ask_native(call: Call) -> bool:
         return True
     reads = call.input.device.type != "cpu" and contract.broken_clause(call) is None
     return not reads and call.input.numel() * call.input.element_size() <= SMALL
-
-
-def log_fault(fault: Exception, what: str = "safe_ce could not diagnose a call ({}); please report this") -> None:
-    """Log a fault of the guard's own, or of a callback, once per kind: it must not stop anybody's training."""
-    if interrupts(fault):
-        raise fault
-    kind = f"{type(fault).__name__}: {fault}"
-    if kind not in _faults and len(_faults) < FAULTS:
-        _faults.add(kind)
-        log.error("%s", what.format(kind), exc_info=fault)

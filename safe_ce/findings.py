@@ -45,6 +45,56 @@ class Operand:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One operation on the way to a tensor: where it is, what it was, and the shape that it made.
+
+    Attributes:
+        filename: The file of the program.
+        lineno: The line in it.
+        operation: As torch calls it, ``"view"``.
+        shape: What it made.
+    """
+
+    filename: str
+    lineno: int
+    operation: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Blame:
+    """The operation that made the mistake, as a trail shows it. It holds text and shapes, never a tensor.
+
+    Attributes:
+        filename: The file of the program that led to the operation.
+        lineno: The line in it, from 1.
+        function: The function that the line is in, ``"<module>"`` outside of any.
+        operation: What was done there, as torch calls it: ``"view"``, ``"softmax"``.
+        module: The layer that did it, with its path in the model that was called: ``"head.2 (Softmax)"``; None outside of
+            models.
+        source: The line, as it is written; empty where the file cannot be read.
+        before: The shape of what the operation was given, for a mistake in a shape; None where it is not known.
+        after: The shape that it made, for a mistake in a shape.
+        called: The file and line that called the function, ``("train.py", 40)``, unless torch did.
+        built: The file and line that built the layer, ``("net.py", 12)``, where that was inside the trail too.
+        steps: For a mistake in a shape, its way from where it was last right, six steps at most; the second is this
+            operation's.
+    """
+
+    filename: str
+    lineno: int
+    function: str
+    operation: str
+    module: str | None = None
+    source: str = ""
+    before: tuple[int, ...] | None = None
+    after: tuple[int, ...] | None = None
+    called: tuple[str, int] | None = None
+    built: tuple[str, int] | None = None
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
 class Finding:
     """One catalogued mistake that fits one call. It holds text and shapes, never a tensor.
 
@@ -58,12 +108,13 @@ class Finding:
         help: What to change, as prose.
         fix: Python statements that assign ``input``, ``target``, ``weight`` or an option and so mend this
             very call, or None where the tensors alone cannot be mended.
-        blame: The line that made the mistake, where a trail was recorded. Always None in this release.
+        blame: The operation and the line that made the mistake, where a trail shows it (see `safe_ce.trail`).
         title: The mistake in general words, the same at every step of a run.
         remedy: The catalogue's advice in general words, the same at every step of a run.
         operands: The call's arguments as the report shows them.
         call: Which call of its loss it is about, from 1; None for a constructor's, and from `safe_ce.diagnose`.
         rank: The rank of the process in a distributed run, or None.
+        traceable: Whether a trail could have shown the operation, and none was recorded.
 
     ``str(finding)`` is the full report.
     """
@@ -76,12 +127,13 @@ class Finding:
     evidence: tuple[str, ...]
     help: str
     fix: str | None
-    blame: None = None
+    blame: Blame | None = None
     title: str = ""
     remedy: str = ""
     operands: tuple[Operand, ...] = ()
     call: int | None = None
     rank: int | None = None
+    traceable: bool = False
 
     def __str__(self) -> str:
         from safe_ce.report import render
@@ -140,7 +192,7 @@ class SafeCrossEntropyWarning(UserWarning):
 
 
 # The public name is what a traceback should show.
-for _public in (Severity, Confidence, Operand, Finding, SafeCrossEntropyError, SafeCrossEntropyWarning):
+for _public in (Severity, Confidence, Operand, Step, Blame, Finding, SafeCrossEntropyError, SafeCrossEntropyWarning):
     _public.__module__ = "safe_ce"
 del _public
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from safe_ce import contract, deferred, probe, provenance
+from safe_ce import contract, deferred, probe, provenance, recording
 from safe_ce.memory import Signature
 from safe_ce.schedule import is_scheduled
 from safe_ce.settings import NOBODY, active
@@ -104,6 +104,12 @@ def guarded(
             pass
     met = None
     if not usual:
+        recorder = recording.active() if modes else None
+        if recorder is not None and recorder.is_innermost:
+            with recorder.aside():  # native and what looks at a call are not part of the trail, and see no mode
+                return guarded(
+                    native, memory, mode, owner, *(input, target, weight), ignore_index, reduction, label_smoothing
+                )
         arguments = (input, target, weight, ignore_index, reduction, label_smoothing)
         if modes:
             with torch._C.DisableTorchFunction():

@@ -6,12 +6,14 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from safe_ce.findings import Confidence
+from safe_ce.lines import Line
 
 if TYPE_CHECKING:
-    from safe_ce.findings import Finding, Operand
+    from safe_ce.findings import Blame, Finding, Operand
 
 WIDTH = 100
 SHOWN_BESIDE_THE_FIRST = 2
+TRACE = "  trace: inside `with safe_ce.trail():`, or under `python -m safe_ce run`, the report names the line"
 
 
 def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
@@ -21,6 +23,8 @@ def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
     lines += _operands(first.operands)
     for note in first.evidence:
         lines += labelled("note", note)
+    if first.blame is not None:
+        lines += _blamed(first.blame)
     lines += _place(first)
     lines += labelled("help", first.help)
     if first.fix is not None:
@@ -34,6 +38,8 @@ def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
     if native is not None:
         # Unwrapped and whole: it is what people paste into a search box, and what tests match.
         lines.append(f"  native: {native}")
+    if first.traceable:
+        lines.append(TRACE)
     lines.append(f"  more: python -m safe_ce explain {first.code}")
     return "\n".join(lines)
 
@@ -41,10 +47,43 @@ def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
 def headline(finding: Finding) -> str:
     """The text of a warning: nothing in it changes from step to step."""
     lines = [f"[{finding.code}] {finding.cause}: {finding.title}"]
+    if finding.blame is not None:
+        lines += labelled("note", place_of(finding.blame))
     lines += _place(finding)
     lines += labelled("help", finding.remedy)
     lines.append(f"  more: python -m safe_ce explain {finding.code}")
     return "\n".join(lines)
+
+
+def place_of(blame: Blame) -> str:
+    """The line that is to blame, and the layer: the same at every step of a run."""
+    text = str(Line(blame.filename, blame.lineno, blame.function))
+    if not blame.function.startswith("<"):
+        text += f" in {blame.function}"
+        if blame.called is not None:
+            text += f" called at {Line(*blame.called, '')}"
+    if blame.source:
+        text += f": `{blame.source}`"
+    if blame.module is not None:
+        text += f", by {blame.module}"
+        if blame.built is not None:
+            text += f" from {Line(*blame.built, '')}"
+    return text
+
+
+def _blamed(blame: Blame) -> list[str]:
+    """The line that is to blame, and for a mistake in a shape what it did, and the shape's way."""
+    text = place_of(blame)
+    if blame.before is not None and blame.after is not None:
+        text += f" turned {blame.before} into {blame.after}"
+    lines = labelled("note", text)
+    if len(blame.steps) > 2:
+        lines += labelled("note", "the way of the shape, from where it was last right")
+        places = [str(Line(step.filename, step.lineno, "")) for step in blame.steps]
+        width, longest = max(map(len, places)), max(len(step.operation) for step in blame.steps)
+        for place, step in zip(places, blame.steps, strict=True):
+            lines.append(f"          {place:<{width}}  {step.operation:<{longest}}  {step.shape}")
+    return lines
 
 
 def _place(finding: Finding) -> list[str]:

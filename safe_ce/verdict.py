@@ -13,7 +13,7 @@ from safe_ce import arrival, contract, deferred, diagnosis, modes, probe
 from safe_ce.call import Call, labels_in_range
 from safe_ce.causes import BY_NAME
 from safe_ce.contract import broken_clause
-from safe_ce.diagnosis import log_fault
+from safe_ce.faults import log, log_fault
 from safe_ce.findings import Finding, SafeCrossEntropyError, SafeCrossEntropyWarning, Severity
 from safe_ce.memory import CONSTRUCTIONS, FIRST, Sighting
 from safe_ce.repair import is_accepted
@@ -247,7 +247,7 @@ def _error(findings: tuple[Finding, ...], native: Exception | None) -> SafeCross
 def _announce(finding: Finding) -> None:
     """Warn of a finding, or log it where that is what the user asked for."""
     if modes.logs:
-        diagnosis.log.warning("%s", finding, extra={"finding": finding}, stacklevel=_users_frame()[1])
+        log.warning("%s", finding, extra={"finding": finding}, stacklevel=_users_frame()[1])
     else:
         warnings.warn(SafeCrossEntropyWarning(finding), stacklevel=_users_frame()[1])
 

@@ -77,10 +77,10 @@ def _rank(sender, folder, rank, work, arguments):
             value = work(rank, *arguments)
         except Exception as raised:
             error = raised
-    from safe_ce import diagnosis
+    from safe_ce import faults
 
     warned = [warning.message for warning in caught if isinstance(warning.message, SafeCrossEntropyWarning)]
-    sender.send(Ending(value, error, warned, safe_ce.stats(), diagnosis._faults))
+    sender.send(Ending(value, error, warned, safe_ce.stats(), faults._faults))
 
 
 MISTAKES = {

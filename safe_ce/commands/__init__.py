@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from typing_extensions import override
@@ -34,7 +35,8 @@ def refused(command: str, message: str) -> int:
 
 def fields(finding: Finding) -> dict[str, Any]:
     """A finding as --json prints it."""
-    return {name: getattr(finding, name) for name in FIELDS}
+    said = {name: getattr(finding, name) for name in FIELDS}
+    return said | {"blame": None if finding.blame is None else asdict(finding.blame)}
 
 
 def print_json(content: dict[str, Any]) -> None:

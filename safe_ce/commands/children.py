@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
 import shutil
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,8 +67,11 @@ finally:
 
 def _install(ignore: tuple[str, ...]) -> None:
     from safe_ce.patching import install
+    from safe_ce.recording import trail
 
     install(ignore=ignore)
+    _to_the_end.enter_context(trail())
+    atexit.register(_to_the_end.close)
 
 
 def _follow(guarding: Guarding) -> None:
@@ -82,6 +87,9 @@ def _follow(guarding: Guarding) -> None:
 
     BaseProcess.start = guarded_start  # type: ignore[assignment,method-assign]
 
+
+_to_the_end = ExitStack()
+"""What holds until the process ends."""
 
 _followed: list[Guarding] = []
 """Kept here, as multiprocessing holds what it runs in a new process but weakly."""

@@ -1,0 +1,410 @@
+"""Looking for the operation that made a mistake, among those that made a tensor.
+
+What a search returns is a way: the operation that it found, and those after it up to the tensor of the call. It is None
+where the trail does not show the culprit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from safe_ce.lineage import RECURRENT, SELECTING, VIEWS, main_source, origin, sources_of, way_of
+from safe_ce.recording import COMPILED, PARAMETER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from safe_ce.lineage import Origin
+    from safe_ce.recording import Operation
+
+STEPS = 1000
+"""Operations that are followed back, at most."""
+
+MOVING = (
+    SELECTING
+    | VIEWS
+    | frozenset(
+        [
+            "T",
+            "H",
+            "mT",
+            "mH",
+            "adjoint",
+            "broadcast_to",
+            "cat",
+            "clamp",
+            "clamp_",
+            "clamp_max",
+            "clamp_min",
+            "clip",
+            "clone",
+            "concat",
+            "concatenate",
+            "contiguous",
+            "cpu",
+            "cuda",
+            "data",
+            "detach",
+            "detach_",
+            "expand",
+            "expand_as",
+            "flip",
+            "hstack",
+            "movedim",
+            "moveaxis",
+            "nan_to_num",
+            "pad",
+            "permute",
+            "pin_memory",
+            "repeat",
+            "repeat_interleave",
+            "roll",
+            "stack",
+            "swapaxes",
+            "swapdims",
+            "t",
+            "to",
+            "transpose",
+            "transpose_",
+            "type",
+            "type_as",
+            "vstack",
+            "bfloat16",
+            "bool",
+            "byte",
+            "char",
+            "double",
+            "float",
+            "half",
+            "int",
+            "long",
+            "short",
+            "__array_wrap__",
+            "as_tensor",
+            "as_subclass",
+        ]
+    )
+)
+"""Operations after which values mean what they meant before."""
+
+MIXING = frozenset(
+    [
+        "add",
+        "add_",
+        "mean",
+        "mul",
+        "mul_",
+        "sum",
+        "div",
+        "div_",
+        "true_divide",
+        "lerp",
+        "where",
+        "masked_fill",
+        "index_put",
+        "exp",
+        "log",
+        "log_",
+    ]
+)
+"""Operations after which a distribution may still be one."""
+
+SOFTMAX = frozenset({"softmax", "_softmax", "gumbel_softmax", "_safe_softmax"})
+CHOOSING = frozenset({"argmax", "argmin", "argsort", "max", "min", "multinomial", "sort", "topk"})
+MAKING_ONE_HOT = frozenset({"one_hot", "scatter", "scatter_", "eq", "__eq__", "eye", "index_fill_", "__setitem__"})
+FILLING = frozenset(
+    [
+        "__setitem__",
+        "fill_",
+        "full",
+        "full_like",
+        "index_fill",
+        "index_fill_",
+        "index_put_",
+        "masked_fill",
+        "masked_fill_",
+        "masked_scatter",
+        "new_full",
+        "pad",
+        "pad_sequence",
+        "scatter",
+        "scatter_",
+        "where",
+    ]
+)
+
+
+class Sought(NamedTuple):
+    """Among what is looked for.
+
+    Attributes:
+        made: What made the tensor at fault.
+        marks: Its dimensions at fault.
+        other: What made the tensor that it does not fit to.
+        other_marks: The dimensions of that.
+        earlier: The shapes of the two in the last sound call, if there was one.
+    """
+
+    made: Operation | None
+    marks: tuple[int, ...] = ()
+    other: Operation | None = None
+    other_marks: tuple[int, ...] = ()
+    earlier: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+
+
+Way: TypeAlias = "list[Operation]"
+Search: TypeAlias = "Callable[[Sought], Way | None]"
+
+
+def is_known(made: Operation) -> bool:
+    """Whether it is known what an operation was, and where."""
+    return made.name not in ("", PARAMETER) and bool(made.scene.place or made.scene.within)
+
+
+def back(made: Operation, through: frozenset[str]) -> Iterator[Way]:
+    """The ways from a tensor back through some operations, to those included that are none of them."""
+    ways = [[made]]
+    for _ in range(STEPS):
+        if not ways:
+            return
+        way = ways.pop()
+        yield way
+        if way[0].name in through:
+            ways += [[source, *way] for source in reversed(_values(way[0]))]
+
+
+def _values(made: Operation) -> tuple[Operation, ...]:
+    """The sources that an operation's values are of, and not the masks and indices it was told by."""
+    sources = sources_of(made)
+    if made.name in SELECTING:
+        return sources[:1]
+    same = tuple(source for source in sources if source.dtype.is_floating_point == made.dtype.is_floating_point)
+    return same or sources[:1]
+
+
+def made_by(names: frozenset[str], through: frozenset[str] = MOVING) -> Search:
+    """Search for the last operation of one of these names, behind such as only pass values on."""
+
+    def search(sought: Sought) -> Way | None:
+        if sought.made is None:
+            return None
+        found = (
+            way for way in back(sought.made, through) if way[0].name in names and way[0].name not in ("", PARAMETER)
+        )
+        return next(found, None)
+
+    return search
+
+
+def of_values(sought: Sought) -> Way | None:
+    """Search for what the values came from: the last operation that did not only pass them on."""
+    if sought.made is None:
+        return None
+    return next((way for way in back(sought.made, MOVING) if way[0].name not in MOVING), None)
+
+
+def of_size(sought: Sought) -> Way | None:
+    """Search for what gave one of the dimensions at fault its size."""
+    sized = _sized(sought.made, sought.marks)
+    return None if sized is None else [step.made for step in sized]
+
+
+def _sized(made: Operation | None, marks: tuple[int, ...]) -> list[Origin] | None:
+    if made is None:
+        return None
+    ways = (way_of(made, dim) for dim in marks if dim < len(made.shape))
+    return next((way for way in ways if is_known(way[0].made) and not _is_of_a_batch(way[0].made)), None)
+
+
+def _is_of_a_batch(made: Operation) -> bool:
+    """Whether a data loader put samples together, the number of which is nobody's mistake."""
+    return made.scene.dataset is not None and (made.name == "stack" or len(made.shape) == 1)
+
+
+def of_other_size(sought: Sought) -> Way | None:
+    """Search on the other side for what gave one of its dimensions at fault its size."""
+    return of_size(Sought(sought.other, sought.other_marks))
+
+
+def of_departure(sought: Sought) -> Way | None:
+    """Search on both sides for what was given a size that the other side still has, and made another one of it."""
+    return _the_one(sought, lambda way, other, _: _departs(way[0].made, other))
+
+
+def of_either_size(sought: Sought) -> Way | None:
+    """Search on both sides for what gave a dimension at fault its size. Of two, the first criterion that tells decides."""
+    return (
+        of_departure(sought)
+        or _the_one(sought, lambda way, _, before: way[-1].made.shape[:1] == before[:1])
+        or _the_one(sought, lambda way, *_: way[0].made.name in COUNTED)
+        or _the_one(sought, lambda *_: True)
+    )
+
+
+def of_length(sought: Sought) -> Way | None:
+    """Search on both sides for what gave sequences their length, also where they were flattened since.
+
+    Where both were cut from longer ones, the target is the one that is cut wrong: the shift by one is made there.
+    """
+    made, other = _before_it_was_flattened(sought.made), _before_it_was_flattened(sought.other)
+    if made is not None and other is not None:
+        sought = Sought(made, (1,), other, (1,))
+    found = of_either_size(sought)
+    if found is not None:
+        return found
+    cut = of_other_size(sought)
+    return cut if cut is not None and cut[0].name in SELECTING else None
+
+
+def _before_it_was_flattened(made: Operation | None) -> Operation | None:
+    source = main_source(made) if made is not None and made.name in VIEWS else None
+    return source if source is not None and made is not None and len(source.shape) > len(made.shape) else None
+
+
+def _the_one(
+    sought: Sought, criterion: Callable[[list[Origin], Operation | None, tuple[int, ...]], bool]
+) -> Way | None:
+    """The way on the one side that a criterion is true of; None if it is true of none or both."""
+    own, others = sought.earlier or ((), ())
+    sides = (
+        (_sized(sought.made, sought.marks), sought.other, own),
+        (_sized(sought.other, sought.other_marks), sought.made, others),
+    )
+    told = [way for way, other, before in sides if way is not None and criterion(way, other, before)]
+    return [step.made for step in told[0]] if len(told) == 1 else None
+
+
+def _departs(made: Operation, other: Operation | None) -> bool:
+    source = main_source(made)
+    return source is not None and other is not None and bool({*source.shape} & {*other.shape} - {*made.shape})
+
+
+def of_classes(sought: Sought) -> Way | None:
+    """Search for what made the scores."""
+    return made_by(SCORING, MOVING | ADJUSTING)(sought)
+
+
+def of_time(sought: Sought) -> Way | None:
+    """Search for what put time first: an exchange of the first two dimensions, or what pads; else a recurrent layer."""
+    way = [] if sought.made is None else [sought.made]
+    recurrent = None
+    for _ in range(STEPS):
+        source = main_source(way[0]) if way else None
+        if source is None:
+            break
+        if way[0].name == "pad_sequence" or (origin(way[0], 0) == (source, 1) and origin(way[0], 1) == (source, 0)):
+            return way
+        if way[0].name in RECURRENT and recurrent is None:
+            recurrent = way
+        way = [source, *way]
+    return recurrent
+
+
+def of_fewer_dimensions(sought: Sought) -> Way | None:
+    """Search for what dropped a dimension last."""
+    way = [] if sought.made is None else [sought.made]
+    for _ in range(STEPS):
+        source = main_source(way[0]) if way else None
+        if source is None:
+            return None
+        if len(source.shape) > len(way[0].shape):
+            return way
+        way.insert(0, source)
+    return None
+
+
+def of_dtype(sought: Sought) -> Way | None:
+    """Search for what gave values their dtype."""
+    way = [] if sought.made is None else [sought.made]
+    for _ in range(STEPS):
+        same = [source for source in sources_of(way[0]) if source.dtype is way[0].dtype] if way else []
+        if not same:
+            break
+        way.insert(0, same[0])
+    return way or None
+
+
+def of_a_column(sought: Sought) -> Way | None:
+    """Search for what picked one column of a table."""
+    if sought.made is None:
+        return None
+    for way in back(sought.made, MOVING):
+        source = main_source(way[0]) if way[0].name in SELECTING else None
+        if source is not None and len(source.shape) == len(way[0].shape) + 1:
+            return way
+    return None
+
+
+def of_conversion(sought: Sought) -> Way | None:
+    """Search for what converted values to the dtype that they have."""
+    way = of_dtype(sought)
+    return way if way is not None and way[0].sources else None
+
+
+def of_changed_values(sought: Sought) -> Way | None:
+    """Search for what computed values from others."""
+    way = of_values(sought)
+    return way if way is not None and sources_of(way[0]) else None
+
+
+def first(*searches: Search) -> Search:
+    """Search in several ways, up to the first that finds a known operation."""
+
+    def search(sought: Sought) -> Way | None:
+        found = (way for each in searches if (way := each(sought)) is not None and is_known(way[0]))
+        return next(found, None)
+
+    return search
+
+
+COUNTED = frozenset(
+    [
+        "arange",
+        "expand",
+        "expand_as",
+        "eye",
+        "full",
+        "linspace",
+        "new_full",
+        "new_ones",
+        "new_zeros",
+        "ones",
+        "rand",
+        "randint",
+        "randn",
+        "randperm",
+        "repeat",
+        "repeat_interleave",
+        "reshape",
+        "view",
+        "zeros",
+    ]
+)
+"""Operations whose results may have as many entries as the program says, whatever the data."""
+
+ADJUSTING = frozenset(
+    [
+        "add",
+        "add_",
+        "batch_norm",
+        "div",
+        "dropout",
+        "gelu",
+        "layer_norm",
+        "leaky_relu",
+        "log_softmax",
+        "mul",
+        "relu",
+        "relu_",
+        "sigmoid",
+        "softmax",
+        "sub",
+        "tanh",
+    ]
+)
+"""Operations that keep scores in their places."""
+
+SCORING = frozenset({"linear", "matmul", "mm", "bmm", "addmm", "einsum", "baddbmm", "bilinear", COMPILED}) | {
+    f"conv{transposed}{dims}d" for transposed in ("", "_transpose") for dims in (1, 2, 3)
+}
+"""Operations that make scores of features."""
