@@ -38,11 +38,12 @@ from safe_ce.culprits import (
     of_size,
     of_time,
     of_values,
+    of_view,
 )
 from safe_ce.datasets import line_that_returns
 from safe_ce.findings import Blame, Step
 from safe_ce.frames import KINDS, Kind, line_of
-from safe_ce.lineage import VIEWS, main_source
+from safe_ce.lineage import main_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +104,7 @@ OF_SHAPES: dict[str, tuple[str, Search]] = {
     "spatial-size-mismatch": ("input", first(of_departure, of_size, of_other_size)),
     "batch-duplicated": ("input", of_either_size),
     "wrong-class-count": ("input", of_classes),
-    "view-instead-of-permute": ("input", made_by(VIEWS)),
+    "view-instead-of-permute": ("input", of_view),
     "weight-length-mismatch": ("weight", of_size),
 }
 """By cause: the operand whose shape is at fault, and how what made it so is looked for. Its way is shown step by step."""

@@ -313,6 +313,16 @@ def of_fewer_dimensions(sought: Sought) -> Way | None:
     return None
 
 
+def of_view(sought: Sought) -> Way | None:
+    """Search for the first of the views in a row that made a tensor."""
+    way = None
+    made = sought.made
+    while made is not None and made.name in VIEWS:
+        way = [made, *(way or [])]
+        made = main_source(made)
+    return way
+
+
 def of_dtype(sought: Sought) -> Way | None:
     """Search for what gave values their dtype."""
     way = [] if sought.made is None else [sought.made]

@@ -179,6 +179,17 @@ def viewed_from(tensor: Tensor) -> tuple[int, ...] | None:
     return None
 
 
+def _viewed_of_a_convolution(view: Any) -> tuple[int, ...] | None:
+    """The shape of a convolution's result that is behind a few views in a row, or None."""
+    for _ in range(4):
+        if view is None or view.name() not in VIEWS:
+            return None
+        sizes, view = _sizes(view), view.next_functions[0][0]
+        if view is not None and view.name() == "ConvolutionBackward0":
+            return sizes
+    return None
+
+
 class Folding(NamedTuple):
     """A view, on the way to the logits, that cut samples into other rows.
 
@@ -251,9 +262,14 @@ def scrambled_by(tensor: Tensor) -> tuple[int, ...] | None:
     node = view.next_functions[0][0]
     name = "" if node is None else node.name()
     after, classes = tuple(tensor.shape), tensor.shape[1]
-    if name == "ConvolutionBackward0" and len(after) == 2:
-        # One pixel per sample, as a convolution of the whole map leaves it, has nothing to mix.
-        return before if before[1] == classes != before[-1] and after[0] != before[0] else None
+    if len(after) == 2:
+        maps = _viewed_of_a_convolution(view)
+        if maps is not None and classes:
+            # One pixel per sample, as a convolution of the whole map leaves it, has nothing to mix; and whole lines of a
+            # map may be rows of scores over positions.
+            one = maps[1] == classes != maps[-1] and after[0] != maps[0]
+            anchors = maps[1] > classes and maps[1] % classes == 0 and classes % maps[-1] != 0
+            return maps if one or anchors else None
     if name in VIEWS:  # a linear layer's own
         node = node.next_functions[0][0]
         name = "" if node is None else node.name()
