@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from benchmarks import alternatives, gpu, inputs, looks, memory, overhead, picture, record, tables
+from benchmarks import alternatives, gpu, inputs, looks, memory, overhead, picture, record, tables, trail
 from benchmarks.record import Record
 from benchmarks.timing import Effort
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run it, and return the exit status: 0 whatever the figures are."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measures what the guard costs. Takes some ten minutes; leave the machine alone meanwhile.",
+        description="Measures what the guard and its trail cost. Takes some twelve minutes; leave the machine alone meanwhile.",
     )
     parser.add_argument("--quick", action="store_true", help="fewer rounds: under two minutes, and noisier")
     default = Path(__file__).parent / "results"
@@ -64,6 +64,9 @@ def measure(*, quick: bool) -> Record:
     held = list(memory.measure())
     _say("what else is put around a loss")
     others = list(alternatives.measure(effort))
+    _say("the trail")
+    trailed = list(trail.measure(effort))
+    kept = list(trail.held(trail.QUICK if quick else trail.FULL))
     steps = list(gpu.measure())
     return Record(
         machine=record.machine(),
@@ -73,6 +76,8 @@ def measure(*, quick: bool) -> Record:
         growth=grown,
         memory=held,
         alternatives=others,
+        trailed=trailed,
+        kept=kept,
         gpu=steps,
     )
 

@@ -28,6 +28,9 @@ HELD = {"default": 1.0, "strict": 16.0}
 """MiB that a call holds at most beyond native's."""
 
 GROWTH = 2.0
+TRAIL = 1.6
+FLAT = 1.05
+"""What a trail holds later in training, over what it held before."""
 
 
 class Verdict(NamedTuple):
@@ -73,3 +76,10 @@ def verdicts(record: Record) -> Iterator[Verdict]:
         first, last = growth["looks"][0], growth["looks"][-1]
         subject = f"default, a call at {last['case']} over one at {first['case']}"
         yield Verdict(subject, GROWTH, last["per_call_us"] / first["per_call_us"], unit=" times")
+    for step in record["trailed"]:
+        subject = f"a trail, {step['case']}, {step['optimizer']}"
+        yield Verdict(subject, TRAIL, step["ratio"], step["paired"][1], decides=True)
+    early, late = record["kept"]
+    steps = f"after {late['steps']:,} steps over {early['steps']:,}"
+    yield Verdict(f"a trail, records {steps}", FLAT, late["records"] / early["records"], unit=" times")
+    yield Verdict(f"a trail, memory {steps}", FLAT, late["python_kib"] / early["python_kib"], unit=" times")

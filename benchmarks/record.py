@@ -92,6 +92,40 @@ class Alternative(TypedDict):
     ratio: float | None
 
 
+class Trailed(TypedDict):
+    """What a training step takes inside a trail.
+
+    Attributes:
+        plain_us: The same step without.
+        ratio: trailed_us / plain_us.
+        paired: Of inside / without, round by round: 10th percentile, median and 90th percentile.
+        rounds: Of how many rounds.
+        compared: Steps after which losses and parameters were the same to the bit.
+    """
+
+    case: str
+    optimizer: str
+    plain_us: float
+    trailed_us: float
+    ratio: float
+    paired: tuple[float, float, float]
+    rounds: int
+    compared: int
+
+
+class Kept(TypedDict):
+    """What a trail holds after so many training steps.
+
+    Attributes:
+        records: Of tensors.
+        python_kib: What Python's objects take, beyond what they took when the trail began.
+    """
+
+    steps: int
+    records: int
+    python_kib: float
+
+
 class Step(TypedDict):
     """A step on the GPU: what it takes of the host and of the device, and how often the host waited."""
 
@@ -113,6 +147,8 @@ class Record(TypedDict):
     growth: list[Growth]
     memory: list[Held]
     alternatives: list[Alternative]
+    trailed: list[Trailed]
+    kept: list[Kept]
     gpu: list[Step]
 
 

@@ -21,6 +21,10 @@ class Table(NamedTuple):
     rows: list[tuple[str, ...]]
 
 
+_TRAILED = ("model", "optimizer", "without", "inside", "ratio", "used", "10 to 90 %")
+_KEPT = ("training steps", "records", "Python's memory")
+
+
 def terminal(record: Record) -> str:
     """The whole run, in lines of at most 100 columns."""
     lines = [_where(record)]
@@ -35,7 +39,7 @@ def terminal(record: Record) -> str:
 
 
 def markdown(record: Record) -> str:
-    """What a README has room for: the ratios, and what else is put around a loss."""
+    """What a README has room for: the ratios, what else is put around a loss, and the trail."""
     cells = {(row["case"], row["phase"], row["mode"]): row for row in record["overheads"]}
     modes = tuple(dict.fromkeys(mode for *_, mode in cells))
     rows = []
@@ -48,6 +52,8 @@ def markdown(record: Record) -> str:
     smallest = record["alternatives"][0]["case"]
     others = [row for row in _alternatives(record) if row[1] == smallest]
     lines += ["", *_piped(("what", "logits", "phase", "own time", "ratio", "version"), others)]
+    if "trailed" in record:  # which runs before it lack
+        lines += ["", *_piped(_TRAILED, _trailed(record)), "", *_piped(_KEPT, _kept(record))]
     return "\n".join([*lines, "", _where(record)])
 
 
@@ -120,6 +126,21 @@ def _tables(record: Record) -> Iterator[Table]:
         _alternatives(record),
     )
     yield Table(
+        "A training step inside a trail",
+        "Forward, loss, backward and the optimizer's step, the guard around both. ratio: of the means of the\n"
+        "quiet fifth. used: inside over without, in pairs: the median, and the 10th to the 90th percentile.\n"
+        f"Losses and parameters were the same to the bit for {record['trailed'][0]['compared']} steps.",
+        (*_TRAILED, "pairs"),
+        [(*cells, str(row["rounds"])) for cells, row in zip(_trailed(record), record["trailed"], strict=True)],
+    )
+    yield Table(
+        "What a trail holds",
+        "Of a small recurrent model whose state is carried on, with Adam: Python's memory as tracemalloc\n"
+        "counts it, from when the trail began.",
+        _KEPT,
+        _kept(record),
+    )
+    yield Table(
         "On a GPU",
         "" if record["gpu"] else "Skipped: there is no GPU here.",
         ("logits", "loss", "host, a step", "device, a step", "waits"),
@@ -169,6 +190,25 @@ def _alternatives(record: Record) -> list[tuple[str, ...]]:
         )
         for row in record["alternatives"]
     ]
+
+
+def _trailed(record: Record) -> list[tuple[str, ...]]:
+    return [
+        (
+            row["case"],
+            row["optimizer"],
+            _time(row["plain_us"]),
+            _time(row["trailed_us"]),
+            f"{row['ratio']:.2f}",
+            f"{row['paired'][1]:.2f}",
+            f"{row['paired'][0]:.2f} to {row['paired'][2]:.2f}",
+        )
+        for row in record["trailed"]
+    ]
+
+
+def _kept(record: Record) -> list[tuple[str, ...]]:
+    return [(f"{row['steps']:,}", f"{row['records']:,}", f"{row['python_kib']:,.0f} KiB") for row in record["kept"]]
 
 
 def _doubled(times: float) -> str:

@@ -176,7 +176,7 @@ def _of_way(way: Way, *, steps: bool) -> Blame | None:
         return None
     before = main_source(culprit) if steps else None
     called = None
-    if scene.user is not None and scene.dataset is None and not recording.shows_installed():
+    if scene.user is not None and not scene.loaded and not recording.shows_installed():
         called = line_of(scene.user)
     module = None if scene.module is None else scene.module()
     built = None if module is None or _is_of_the_program(module) else built_at(module)
@@ -198,8 +198,8 @@ def _of_way(way: Way, *, steps: bool) -> Blame | None:
 def line_shown(made: Operation) -> Line | None:
     """The line of the program that an operation is laid at."""
     scene = made.scene
-    if scene.dataset is not None:
-        return line_that_returns(scene.dataset())
+    if scene.loaded:
+        return None if scene.getter is None else line_that_returns(scene.getter)
     first, second = (scene.within, scene.place) if recording.shows_installed() else (scene.place, scene.within)
     place = first or second
     return None if place is None else line_of(place)
@@ -238,10 +238,10 @@ def _of_output(recorder: Recorder, _: Finding, call: Call) -> Blame | None:
     parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, (tuple, list)) else ()
     for part in parts:
         made = recorder.operation_of(part)
-        root = None if made is None or made.scene.root is None else made.scene.root()
-        if made is not None and made.scene.caller is not None and root is not None:
-            line = line_of(made.scene.caller)
-            return Blame(line.filename, line.lineno, line.function, "forward", type(root).__name__, line.source)
+        if made is not None and made.scene.caller is not None and made.scene.root is not None:
+            root = made.scene.root()
+            line, name = line_of(made.scene.caller), None if root is None else type(root).__name__
+            return Blame(line.filename, line.lineno, line.function, "forward", name, line.source)
     return None
 
 

@@ -34,7 +34,7 @@ def _noting(native: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(native)
     def __init__(self: nn.Module, *arguments: Any, **options: Any) -> None:  # noqa: N807 - it is that
         native(self, *arguments, **options)
-        if not torch.compiler.is_dynamo_compiling():
+        if not torch.compiler.is_dynamo_compiling() and noting.is_needed:
             _note(self, sys._getframe(1))
 
     return __init__

@@ -183,14 +183,13 @@ def _values(made: Operation) -> tuple[Operation, ...]:
 
 
 def made_by(names: frozenset[str], through: frozenset[str] = MOVING) -> Search:
-    """Search for the last operation of one of these names, behind such as only pass values on."""
+    """Search for the last operation of one of these names, or a compiled region, behind such as only pass values on."""
+    names |= {COMPILED}
 
     def search(sought: Sought) -> Way | None:
         if sought.made is None:
             return None
-        found = (
-            way for way in back(sought.made, through) if way[0].name in names and way[0].name not in ("", PARAMETER)
-        )
+        found = (way for way in back(sought.made, through) if way[0].name in names and is_known(way[0]))
         return next(found, None)
 
     return search
@@ -218,7 +217,7 @@ def _sized(made: Operation | None, marks: tuple[int, ...]) -> list[Origin] | Non
 
 def _is_of_a_batch(made: Operation) -> bool:
     """Whether a data loader put samples together, the number of which is nobody's mistake."""
-    return made.scene.dataset is not None and (made.name == "stack" or len(made.shape) == 1)
+    return made.scene.loaded and made.name in ("stack", "tensor")
 
 
 def of_other_size(sought: Sought) -> Way | None:

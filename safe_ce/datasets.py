@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from types import CodeType
 from typing import Any
 
 from safe_ce.frames import KINDS, Kind
@@ -14,25 +15,24 @@ WRAPPERS = 16
 """Data sets inside one another that are looked into, at most."""
 
 
-def line_that_returns(dataset: Any) -> Line | None:
-    """The one return statement of a dataset's own ``__getitem__``, or of that of the dataset inside it; None if unclear."""
+def getter_of(dataset: Any) -> CodeType | None:
+    """The code of a dataset's ``__getitem__``, or of that of the dataset inside it, if it is the program's own."""
     for _ in range(WRAPPERS):
         code = getattr(getattr(type(dataset), "__getitem__", None), "__code__", None)
-        if code is None:
+        if not isinstance(code, CodeType):
             return None
         if KINDS[code.co_filename] is Kind.PROGRAM:
-            return _the_return_of(code)
+            return code
         dataset = getattr(dataset, "dataset", None)  # a Subset's
     return None
 
 
-def _the_return_of(code: Any) -> Line | None:
+def line_that_returns(getter: CodeType) -> Line | None:
+    """The one return statement of a function, or None if there is not one."""
     try:
-        lines, first = inspect.getsourcelines(code)
+        lines, first = inspect.getsourcelines(getter)
         (function,) = ast.parse(textwrap.dedent("".join(lines))).body
     except (OSError, SyntaxError, ValueError):
         return None
     returns = [node for node in ast.walk(function) if isinstance(node, ast.Return)]
-    if len(returns) != 1:
-        return None
-    return Line(code.co_filename, first + returns[0].lineno - 1, code.co_name)
+    return Line(getter.co_filename, first + returns[0].lineno - 1, getter.co_name) if len(returns) == 1 else None

@@ -12,13 +12,15 @@ from safe_ce.causes.cause import STANDING
 from safe_ce.faults import log_fault
 from safe_ce.findings import Confidence
 from safe_ce.interruptions import interrupts
-from safe_ce.recording import active
+from safe_ce.recording import active, is_compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from safe_ce.call import Call
     from safe_ce.findings import Finding
+
+OPAQUE = "a compiled region made the input: a trail does not see into it"
 
 SMALL = 2**26
 """Bytes of logits up to which native itself is run to hear what it says."""
@@ -52,7 +54,9 @@ def _blamed(finding: Finding, call: Call) -> Finding:
     if active() is None:
         return replace(finding, traceable=call.number is not None)
     try:
-        return replace(finding, blame=blame_of(finding, call))
+        blame = blame_of(finding, call)
+        opaque = blame is None and is_compiled(call.input)
+        return replace(finding, blame=blame, evidence=(*finding.evidence, OPAQUE) if opaque else finding.evidence)
     except Exception as fault:
         log_fault(fault)
         return finding

@@ -79,8 +79,12 @@ def _kind_of(file: str) -> Kind:
     return Kind.INNER if file.startswith(_STANDARD) else Kind.PROGRAM
 
 
+_WITHIN_FUNCTIONS = {"<locals>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
+
+
 def line_of(place: Place) -> Line:
     """The line that an instruction is of."""
     code, instruction = place
     positions = next(islice(code.co_positions(), instruction // 2, None), (None,))
-    return Line(code.co_filename, positions[0] or code.co_firstlineno, code.co_name)
+    names = [name for name in code.co_qualname.split(".") if name not in _WITHIN_FUNCTIONS] or ["<module>"]
+    return Line(code.co_filename, positions[0] or code.co_firstlineno, names[-1])

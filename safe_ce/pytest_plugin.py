@@ -5,6 +5,7 @@ pytest loads it in every environment that has safe_ce, so it does nothing, and i
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ import safe_ce
 from safe_ce import memory, modes, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Generator, Iterable
     from types import TracebackType
 
     from safe_ce.modes import Mode
@@ -65,6 +66,7 @@ class Run:
         self.first: dict[str, tuple[str, str]] = {}
         self.calls = self.probes = 0
         self.findings: dict[str, tuple[str, int, str]] = {}
+        self._of_test = ExitStack()
 
     def pytest_report_header(self) -> str:
         return f"safe_ce: {self.mode}"
@@ -85,7 +87,15 @@ class Run:
                 said = _said_by(marker) | said  # the nearest comes first
         except (TypeError, ValueError) as error:
             raise pytest.fail.Exception(f"pytest.mark.safe_ce: {error}", pytrace=False) from None
-        _guard(**{"mode": self.mode} | said)
+        said = {"mode": self.mode} | said
+        _guard(**said)
+        if said["mode"] == "strict":
+            self._of_test.enter_context(safe_ce.trail())
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self) -> Generator[None, object, object]:
+        with self._of_test:
+            return (yield)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_call(self) -> None:

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from safe_ce.building import noting
 from safe_ce.contexts import Context, holding
+from safe_ce.datasets import getter_of
 from safe_ce.faults import log_fault
 from safe_ce.frames import KINDS, Kind
 from safe_ce.replacing import Replacement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
+    from types import CodeType, FrameType
 
     from safe_ce.frames import Place
 
@@ -153,7 +153,8 @@ class Scene(NamedTuple):
         caller: The line of the program that called the model.
         module: The innermost module of a model that was being called.
         root: The outermost one.
-        dataset: The dataset, where torch itself put its samples together.
+        loaded: Whether torch's data loader called it, to put samples together.
+        getter: Of the dataset whose samples they are: the program's own code that gets one.
         compiled: Whether compiled code called it.
     """
 
@@ -163,7 +164,8 @@ class Scene(NamedTuple):
     caller: Place | None = None
     module: weakref.ref[nn.Module] | None = None
     root: weakref.ref[nn.Module] | None = None
-    dataset: weakref.ref[Any] | None = None
+    loaded: bool = False
+    getter: CodeType | None = None
     compiled: bool = False
 
 
@@ -314,7 +316,8 @@ class Recorder(TorchFunctionMode):
     @property
     def is_innermost(self) -> bool:
         """Whether no other mode is to see a call of torch before this one does."""
-        return torch._C._get_function_stack_at(torch._C._len_torch_function_stack() - 1) is self
+        modes = torch._C._len_torch_function_stack()
+        return modes > 0 and torch._C._get_function_stack_at(modes - 1) is self
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -339,6 +342,7 @@ _of_tracing = torch._C._is_tracing
 _CALL = nn.Module._call_impl.__code__
 _INNER, _PROGRAM, _INSTALLED, _MODULE, _END = Kind.INNER, Kind.PROGRAM, Kind.INSTALLED, Kind.MODULE, Kind.END
 _OPTIMIZER, _WORKER, _LOADING, _COMPILED = Kind.OPTIMIZER, Kind.WORKER, Kind.LOADING, Kind.COMPILED
+_FUNCTION = nn.Parameter.__torch_function__
 _OF_NOBODY = Scene()
 """Stands for an optimizer's own arithmetic."""
 
@@ -351,7 +355,7 @@ def _seen_from(frame: FrameType | None) -> Scene | None:
     caller: Place | None = None
     inner: FrameType | None = None
     outer: FrameType | None = None
-    dataset = None
+    loader: FrameType | None = None
     compiled = False
     while frame is not None:
         code = frame.f_code
@@ -379,7 +383,7 @@ def _seen_from(frame: FrameType | None) -> Scene | None:
             break
         elif kind is _LOADING:
             if place is None:
-                dataset = _weak(getattr(frame.f_locals.get("self"), "dataset", None))
+                loader = frame
         elif kind is _COMPILED:
             if code.co_qualname.startswith("_TorchDynamoContext."):
                 place = within = user = inner = None
@@ -394,7 +398,8 @@ def _seen_from(frame: FrameType | None) -> Scene | None:
         # Of such a frame alone: to read the variables of any other one keeps their values for longer than the program does.
         root = _weak(outer.f_locals["self"])
         module = root if inner is outer or inner is None else _weak(inner.f_locals["self"])
-    return Scene(place, within, user, caller, module, root, dataset, compiled)
+    getter = None if loader is None else getter_of(getattr(loader.f_locals.get("self"), "dataset", None))
+    return Scene(place, within, user, caller, module, root, loader is not None, getter, compiled)
 
 
 def _name_of_unseen(tensor: Tensor) -> str:
@@ -403,10 +408,16 @@ def _name_of_unseen(tensor: Tensor) -> str:
     if not tensor.requires_grad:
         return ""
     try:
-        node = tensor.grad_fn
+        if tensor.grad_fn is None:
+            return PARAMETER
     except RuntimeError:  # of a view whose base was changed since
         return ""
-    return PARAMETER if node is None else COMPILED if type(node).__name__ == "CompiledFunctionBackward" else ""
+    return COMPILED if is_compiled(tensor) else ""
+
+
+def is_compiled(tensor: object) -> bool:
+    """Whether a tensor came out of a compiled region, as its graph tells."""
+    return isinstance(tensor, Tensor) and type(tensor.grad_fn).__name__ == "CompiledFunctionBackward"
 
 
 def _weak(value: Any) -> weakref.ref[Any] | None:
@@ -419,9 +430,14 @@ def _weak(value: Any) -> weakref.ref[Any] | None:
 def _is_plain(tensor: Tensor) -> bool:
     """Whether a tensor has a shape of its own, as tensors have."""
     kind = type(tensor)
-    if kind is Tensor or kind is nn.Parameter:
-        return not tensor.is_nested
-    return kind.__torch_dispatch__ is Tensor.__torch_dispatch__ and not tensor.is_nested and not is_lazy(tensor)
+    return (kind is Tensor or kind is nn.Parameter or _is_ordinary(kind)) and not tensor.is_nested
+
+
+@functools.cache
+def _is_ordinary(kind: type[Tensor]) -> bool:
+    """Whether nothing of the user's is asked where a tensor of a class is asked for its shape."""
+    overrides = kind.__torch_function__ is not _FUNCTION or kind.__torch_dispatch__ is not Tensor.__torch_dispatch__
+    return not overrides and not issubclass(kind, (nn.UninitializedParameter, nn.UninitializedBuffer))
 
 
 def _tensors(values: Any) -> tuple[Tensor, ...]:
@@ -449,7 +465,7 @@ def _plain(value: Any) -> Any:
         return slice(None)
     if isinstance(value, list):
         return [_plain(part) for part in value[:OUTPUTS]]
-    dtype = getattr(value, "dtype", None)
+    dtype = None if isinstance(value, Tensor) and not _is_plain(value) else getattr(value, "dtype", None)
     return None if dtype is None else Index(value.ndim, dtype in (torch.bool, torch.uint8) or str(dtype) == "bool")
 
 

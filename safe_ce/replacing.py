@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Replacement:
     """What stands in for an attribute, in all threads, from the first that needs it to the last.
 
-    Where somebody else has put something in its place meanwhile, that is left there.
+    Where somebody else has put something in its place meanwhile, torch's tracer for one, that is left there. What stands in
+    is then still called, and asks whether it is needed.
     """
 
     def __init__(self, owner: Any, name: str, made_of: Callable[[Any], Any]) -> None:
@@ -26,6 +27,11 @@ class Replacement:
         self._users = 0
         self._found: Any = None
         self._standing_in: Any = None
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anybody needs what stands in."""
+        return self._users > 0
 
     @contextmanager
     def __call__(self) -> Iterator[None]:

@@ -21,8 +21,10 @@ def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
     first = findings[0]
     lines = [f"[{first.code}] {first.summary}", ""]
     lines += _operands(first.operands)
+    told = None if first.blame is None else _turned(first.blame)
     for note in first.evidence:
-        lines += labelled("note", note)
+        if told is None or told not in note:
+            lines += labelled("note", note)
     if first.blame is not None:
         lines += _blamed(first.blame)
     lines += _place(first)
@@ -71,11 +73,16 @@ def place_of(blame: Blame) -> str:
     return text
 
 
+def _turned(blame: Blame) -> str | None:
+    return None if blame.before is None else f"turned {blame.before} into {blame.after}"
+
+
 def _blamed(blame: Blame) -> list[str]:
     """The line that is to blame, and for a mistake in a shape what it did, and the shape's way."""
     text = place_of(blame)
-    if blame.before is not None and blame.after is not None:
-        text += f" turned {blame.before} into {blame.after}"
+    turned = _turned(blame)
+    if turned is not None:
+        text += f" {turned}"
     lines = labelled("note", text)
     if len(blame.steps) > 2:
         lines += labelled("note", "the way of the shape, from where it was last right")
