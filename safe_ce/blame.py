@@ -177,7 +177,8 @@ def _of_way(way: Way, *, steps: bool) -> Blame | None:
     before = main_source(culprit) if steps else None
     called = None
     if scene.user is not None and not scene.loaded and not recording.shows_installed():
-        called = line_of(scene.user)
+        line_that_called = line_of(scene.user)
+        called = None if line_that_called.filename.startswith("<") else line_that_called
     module = None if scene.module is None else scene.module()
     built = None if module is None or _is_of_the_program(module) else built_at(module)
     return Blame(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from safe_ce.recording import PARAMETER, Index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from safe_ce.recording import Operation
 
 STEPS = 1000
 """Operations that are followed back, at most."""
-
 
 VIEWS = frozenset(
     [
@@ -48,8 +48,6 @@ SELECTING = frozenset(
     ]
 )
 
-TRANSPOSED = frozenset({"T", "t", "mT", "transpose", "swapaxes", "permute"})
-
 RECURRENT = ("gru", "lstm", "rnn_tanh", "rnn_relu")
 
 
@@ -64,9 +62,10 @@ def origin(made: Operation, dim: int) -> Origin | None:
     """Where a dimension of what an operation made came from; None where that operation made it, or its size."""
     if not made.sources:
         return None
-    rule = RULES.get(made.name, _kept_in_place)
-    found = rule(made, dim)
-    return found if found is not None and found.made.shape[found.dim] == made.shape[dim] else None
+    found = RULES.get(made.name, _kept_in_place)(made, dim)
+    if found is None or found.made not in sources_of(made) or found.made.shape[found.dim] != made.shape[dim]:
+        return None
+    return found
 
 
 def way_of(made: Operation, dim: int) -> list[Origin]:
@@ -86,12 +85,12 @@ def sources_of(made: Operation) -> tuple[Operation, ...]:
 
 
 def main_source(made: Operation) -> Operation | None:
-    """The source that an operation's result is mostly made of: the one of its own size, or the first."""
+    """The source that an operation's result is mostly made of: the first, or of several the one of its size and dtype."""
     sources = sources_of(made)
-    if made.name in SELECTING:
+    if made.name in SELECTING or made.name in RULES:
         return sources[0] if sources else None
     size = math.prod(made.shape)
-    return next((source for source in sources if math.prod(source.shape) == size), sources[0]) if sources else None
+    return max(sources, key=lambda source: (math.prod(source.shape) == size, source.dtype is made.dtype), default=None)
 
 
 def _argument(made: Operation, position: int, *names: str, default: Any = None) -> Any:
@@ -102,35 +101,87 @@ def _argument(made: Operation, position: int, *names: str, default: Any = None) 
     return args[position] if position < len(args) else default
 
 
-def _numbers(made: Operation, *names: str) -> list[int]:
-    """Dimensions that are given one by one, or as one sequence."""
-    args, kwargs = made.arguments or ((), {})
-    given: Any = next((kwargs[name] for name in names if name in kwargs), args)
-    if len(given) == 1 and isinstance(given[0], (tuple, list)):
-        given = given[0]
-    return [number for number in given if isinstance(number, int)]
+def _numbers(given: Any) -> list[int]:
+    """Dimensions that are given as one or as several; none where they are not all plain numbers."""
+    numbers = given if isinstance(given, (tuple, list)) and not isinstance(given, Index) else (given,)
+    return list(numbers) if all(isinstance(number, int) for number in numbers) else []
+
+
+def _along(made: Operation, ndim: int, default: int | None = None, position: int = 0) -> list[int]:
+    """The dimensions, of so many, that an operation was told to work along; none where that is not known."""
+    return [number % ndim for number in _numbers(_argument(made, position, "dim", "axis", default=default))]
+
+
+def _in_place(made: Operation, dim: int, sources: Iterable[Operation]) -> Origin | None:
+    """The dimension at the same place, counted from the last one, of the first source that has it in the same size."""
+    for source in sources:
+        place = dim - len(made.shape) + len(source.shape)
+        if place >= 0 and source.shape[place] == made.shape[dim]:
+            return Origin(source, place)
+    return None
+
+
+def _kept_in_place(made: Operation, dim: int) -> Origin | None:
+    """A dimension of what was computed element by element, or in a way that is not known but has as many of them."""
+    ndim = len(made.shape)
+    if max(len(source.shape) for source in made.sources) != ndim:
+        return None
+    return _in_place(
+        made, dim, (source for source in sources_of(made) if len(source.shape) == ndim or _is_spread(source, made))
+    )
+
+
+def _is_spread(source: Operation, made: Operation) -> bool:
+    return all(size in (1, other) for size, other in zip(source.shape[::-1], made.shape[::-1], strict=False))
+
+
+def _as_one(made: Operation, dim: int, which: int) -> Origin | None:
+    """A dimension of what repeats one of its sources, or is looked up at the places that one says."""
+    return _in_place(made, dim, made.sources[which : which + 1])
+
+
+def _picked(made: Operation, dim: int, position: int = 0) -> Origin | None:
+    """A dimension of what was picked along one of them, any number of times each."""
+    along = _along(made, len(made.shape), position=position)
+    return None if dim in (along or [dim]) else _kept_in_place(made, dim)
+
+
+def _told_by_size(made: Operation, dim: int) -> Origin | None:
+    """A dimension of what keeps some of its sources', it is not known which: the only one of that size."""
+    found = [
+        Origin(source, place)
+        for source in made.sources
+        for place, size in enumerate(source.shape)
+        if size == made.shape[dim]
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _made_anew(*_: Any) -> None:
+    """No dimension of what is of a shape of its own, or turned in a way that is not known."""
 
 
 def _moved(made: Operation, dim: int, order: list[int]) -> Origin | None:
     """A dimension of what only has another order of them."""
-    source, ndim = sources_of(made)[0], len(made.shape)
+    source, ndim = made.sources[0], len(made.shape)
     if len(source.shape) != ndim or sorted(number % ndim for number in order) != list(range(ndim)):
         return None
     return Origin(source, order[dim] % ndim)
 
 
 def _permuted(made: Operation, dim: int) -> Origin | None:
-    return _moved(made, dim, _numbers(made, "dims"))
+    args, kwargs = made.arguments or ((), {})
+    given = kwargs.get("dims", args)
+    return _moved(made, dim, _numbers(given[0] if len(given) == 1 else given))
 
 
 def _exchanged(made: Operation, dim: int) -> Origin | None:
-    ndim = len(made.shape)
-    first = _argument(made, 0, "dim0", "axis0")
-    second = _argument(made, 1, "dim1", "axis1")
-    if not (isinstance(first, int) and isinstance(second, int) and ndim):
+    order = list(range(len(made.shape)))
+    first = _numbers(_argument(made, 0, "dim0", "axis0"))
+    second = _numbers(_argument(made, 1, "dim1", "axis1"))
+    if not (first and second):
         return None
-    order = list(range(ndim))
-    order[first % ndim], order[second % ndim] = order[second % ndim], order[first % ndim]
+    order[first[0]], order[second[0]] = order[second[0]], order[first[0]]
     return _moved(made, dim, order)
 
 
@@ -145,16 +196,17 @@ def _last_two_exchanged(made: Operation, dim: int) -> Origin | None:
 
 def _moved_to(made: Operation, dim: int) -> Origin | None:
     ndim = len(made.shape)
-    sources, destinations = _argument(made, 0, "source"), _argument(made, 1, "destination")
-    pairs = [[number] if isinstance(number, int) else list(number or ()) for number in (sources, destinations)]
-    given = {there % ndim: here % ndim for here, there in zip(*pairs, strict=False)}
+    sources, destinations = _numbers(_argument(made, 0, "source")), _numbers(_argument(made, 1, "destination"))
+    if not (sources and destinations):
+        return None
+    given = {there % ndim: here % ndim for here, there in zip(sources, destinations, strict=True)}
     rest = (number for number in range(ndim) if number not in given.values())
     return _moved(made, dim, [given[place] if place in given else next(rest) for place in range(ndim)])
 
 
 def _regrouped(made: Operation, dim: int) -> Origin | None:
     """A dimension of what was cut anew: one is the same as before where as much lies before it and in it."""
-    source = sources_of(made)[0]
+    source = made.sources[0]
     if math.prod(source.shape) != math.prod(made.shape):
         return None
     before = math.prod(made.shape[:dim])
@@ -164,102 +216,74 @@ def _regrouped(made: Operation, dim: int) -> Origin | None:
     return None
 
 
-def _stacked(made: Operation, dim: int) -> Origin | None:
-    new = _argument(made, 0, "dim", default=0)
-    new = new % len(made.shape) if isinstance(new, int) else 0
-    return None if dim == new else Origin(sources_of(made)[0], dim - (dim > new))
-
-
-def _joined(made: Operation, dim: int) -> Origin | None:
-    along = _argument(made, 0, "dim", "axis", default=0)
-    if isinstance(along, int) and dim == along % len(made.shape):
-        # What nothing was added to is as it was.
-        return Origin(sources_of(made)[0], dim) if len(sources_of(made)) == 1 else None
-    return Origin(sources_of(made)[0], dim)
-
-
-def _reduced(made: Operation, dim: int) -> Origin | None:
-    """A dimension of what has lost some of them, or has only one entry left along them."""
-    source = sources_of(made)[0]
-    ndim = len(source.shape)
-    along = _argument(made, 0, "dim", "axis")
-    if made.name == "norm":
-        along = _argument(made, 1, "dim")
-    gone = {number % ndim for number in ([along] if isinstance(along, int) else along or range(ndim)) if ndim}
-    if len(made.shape) == ndim:
-        return None if dim in gone and source.shape[dim] != made.shape[dim] else Origin(source, dim)
-    left = [number for number in range(ndim) if number not in gone]
-    return Origin(source, left[dim]) if dim < len(left) else None
-
-
 def _one_more(made: Operation, dim: int) -> Origin | None:
-    new = _argument(made, 0, "dim", default=0) % len(made.shape)
-    return None if dim == new else Origin(sources_of(made)[0], dim - (dim > new))
+    source, new = sources_of(made)[0], _along(made, len(made.shape), default=0)
+    if dim in (new or [dim]) or len(source.shape) != len(made.shape) - 1:
+        return None
+    return Origin(source, dim - (dim > new[0]))
+
+
+def _without(made: Operation, dim: int, gone: Iterable[int]) -> Origin | None:
+    """A dimension of what has lost some of them."""
+    left = [place for place in range(len(made.sources[0].shape)) if place not in gone]
+    return Origin(made.sources[0], left[dim]) if len(left) == len(made.shape) else None
 
 
 def _squeezed(made: Operation, dim: int) -> Origin | None:
-    """A dimension of what has lost some of size 1."""
-    source = sources_of(made)[0]
-    ndim = len(source.shape)
-    along = _argument(made, 0, "dim")
-    asked = (
-        range(ndim) if along is None else {number % ndim for number in ([along] if isinstance(along, int) else along)}
-    )
-    left = [number for number in range(ndim) if not (number in asked and source.shape[number] == 1)]
-    return Origin(source, left[dim]) if dim < len(left) else None
+    shape = made.sources[0].shape
+    asked = _along(made, len(shape)) or range(len(shape))
+    return _without(made, dim, [place for place in asked if shape[place] == 1])
 
 
-def _selected(made: Operation, dim: int) -> Origin | None:
-    """A dimension of what is one entry, along another dimension."""
-    source = sources_of(made)[0]
-    ndim = len(source.shape)
-    gone = _argument(made, 0, "dim", default=0) % ndim
-    return Origin(source, dim + (dim >= gone)) if ndim == len(made.shape) + 1 else None
-
-
-def _taken_apart(made: Operation, dim: int) -> Origin | None:
-    source = sources_of(made)[0]
-    gone = _argument(made, 0, "dim", default=0) % len(source.shape)
-    return Origin(source, dim + (dim >= gone))
+def _reduced(made: Operation, dim: int, default: int = -1) -> Origin | None:
+    """A dimension of what has lost some of them, or has only one entry left along them."""
+    return _kept_in_place(made, dim) or _without(made, dim, _along(made, len(made.sources[0].shape), default))
 
 
 def _indexed(made: Operation, dim: int) -> Origin | None:
     """A dimension of ``x[...]``."""
-    source = sources_of(made)[0]
+    source = made.sources[0]
     index = _argument(made, 0)
-    places = _places(index if isinstance(index, tuple) else (index,), len(source.shape))
-    if places is None or len(places) != len(made.shape) or places[dim] is None:
-        return None
-    return Origin(source, places[dim])
+    places = _places(index if type(index) is tuple else (index,), len(source.shape))
+    place = places[dim] if len(places) == len(made.shape) else None
+    return None if place is None else Origin(source, place)
 
 
-def _places(index: tuple[Any, ...], ndim: int) -> list[Any] | None:
-    """By the dimension of what an index makes: the one that it is of, or None where it is new; None if unclear."""
-    consumed = sum(_consumed(item) for item in index)
-    places: list[Any] = []
-    place = 0
-    gathered = False
-    for item in index if any(item is ... for item in index) else (*index, ...):
+def _places(items: tuple[Any, ...], ndim: int) -> list[int | None]:
+    """By the dimension of what an index makes: the one that it is of, or None where it is new."""
+    told = [item if item is None or item is ... or isinstance(item, slice) else _index_of(item) for item in items]
+    left = ndim - sum(_consumed(item) for item in told)
+    places: list[int | None] = []
+    place = width = 0
+    for item in told if ... in told else (*told, ...):
         if item is None:
             places.append(None)
-        elif item is ...:
-            left = ndim - consumed
-            places += range(place, place + left)
-            place += left
-        elif isinstance(item, slice):
-            places.append(place)
+        elif item is ... or isinstance(item, slice):
+            count = left if item is ... else 1
+            places += range(place, place + count)
+            place += count
+        elif item == A_NUMBER:
             place += 1
-        elif isinstance(item, int) and not isinstance(item, bool):
-            place += 1
-        elif isinstance(item, (Index, list)):
-            mask = item.is_mask if isinstance(item, Index) else all(isinstance(part, bool) for part in item)
-            if not gathered:  # all indices of this kind together make one group of dimensions
-                places += [None] * (1 if mask or isinstance(item, list) else item.ndim)
-            gathered = True
-            place += _consumed(item)
         else:
-            return None
-    return places
+            places += [GATHERED] * max(_consumed(item), 1)
+            place += _consumed(item)
+            width = max(width, 1 if item.is_mask else item.ndim)
+    # All indices that gather make one group of dimensions: in their place, or first where others lie between them.
+    count = places.count(GATHERED)
+    start = places.index(GATHERED) if count else 0
+    start *= places[start : start + count] == [GATHERED] * count
+    rest = [place for place in places if place != GATHERED]
+    return [*rest[:start], *[None] * width, *rest[start:]]
+
+
+def _index_of(item: Any) -> Index:
+    """What a number or a list in an index is like as a tensor."""
+    if isinstance(item, Index):
+        return item
+    if isinstance(item, (list, tuple)):
+        first = _index_of(item[0]) if item else A_NUMBER
+        return Index(first.ndim + 1, first.is_mask)
+    return Index(0, isinstance(item, bool))
 
 
 def _consumed(item: Any) -> int:
@@ -269,68 +293,85 @@ def _consumed(item: Any) -> int:
 
 
 def _projected(made: Operation, dim: int) -> Origin | None:
-    """A dimension of a linear layer's result, or of embedded ids: all but the last are as before."""
-    return Origin(sources_of(made)[0], dim) if dim < len(made.shape) - 1 else None
+    """A dimension of a linear layer's result, of embedded ids and the like: all but the last are as before."""
+    return Origin(made.sources[0], dim) if dim < len(made.shape) - 1 else None
 
 
-def _multiplied(made: Operation, dim: int) -> Origin | None:
+def _multiplied(made: Operation, dim: int, operands: slice = slice(2)) -> Origin | None:
     """A dimension of a product of matrices: the last one is new, but where each row is compared with each other one."""
-    left, right = (*sources_of(made), *sources_of(made))[:2]
-    last = len(made.shape) - 1
-    if dim == last:
-        return Origin(right, len(right.shape) - 1) if right.name in TRANSPOSED else None
-    place = dim - len(made.shape) + len(left.shape)
-    return Origin(left, place) if place >= 0 else None
+    pair = made.sources[operands]
+    if len(pair) < 2:
+        return None
+    left, right = pair
+    if len(right.shape) == 1:
+        return Origin(left, dim)
+    if dim == len(made.shape) - 1:
+        return Origin(right, len(right.shape) - 1) if right.name in REORDERING else None
+    return _in_place(made, dim, pair) if len(left.shape) > 1 else Origin(right, dim)
+
+
+def _compared(made: Operation, dim: int) -> Origin | None:
+    """A dimension of what compares each row with each other one."""
+    left, right = made.sources[0], made.sources[-1]
+    if len(left.shape) != len(made.shape):
+        return None
+    return Origin(right, len(right.shape) - 2) if dim == len(made.shape) - 1 else Origin(left, dim)
 
 
 def _convolved(made: Operation, dim: int) -> Origin | None:
     """A dimension of a convolution's result: the channels are new, and the others may have another size."""
-    source = sources_of(made)[0]
-    offset = len(made.shape) - len(source.shape)
-    channels = 1 if offset == 0 and len(made.shape) > 2 else 0
-    return None if dim == channels or offset else Origin(source, dim)
+    spatial = int(made.name[-2])
+    return None if dim == len(made.shape) - spatial - 1 else Origin(made.sources[0], dim)
+
+
+def _sampled(made: Operation, dim: int) -> Origin | None:
+    """A dimension of what was looked up in maps, at the places that a grid says."""
+    return Origin(made.sources[0], dim) if dim < 2 else Origin(made.sources[-1], dim - 1)
 
 
 def _recurrent(made: Operation, dim: int) -> Origin | None:
-    """A dimension of what a recurrent layer gives: its outputs, of every step, or its last states, of every layer."""
-    source = sources_of(made)[0]
-    if len(source.shape) != 3 or len(made.shape) != 3 or dim == 2:
+    """A dimension of a recurrent layer's outputs, of every step, or of its last states, of every layer.
+
+    Which of the two it is only shapes tell: what they would say both is true.
+    """
+    source, *others = made.sources
+    if len(source.shape) != 3 or dim == 2:
         return None
+    said: set[int | None] = set()
     if made.shape[:2] == source.shape[:2]:
-        return Origin(source, dim)
-    batch_first = _argument(made, 7, "batch_first", default=False)
-    return Origin(source, 0 if batch_first else 1) if dim == 1 else None
+        said.add(dim)
+    if made.shape in [other.shape for other in others]:
+        batch = 0 if _argument(made, 7, "batch_first", default=False) else 1
+        said.add(batch if dim == 1 else None)
+    place = said.pop() if len(said) == 1 else None
+    return None if place is None else Origin(source, place)
 
 
-def _kept_in_place(made: Operation, dim: int) -> Origin | None:
-    """A dimension of what was computed element by element, or in a way that is not known: counted from the last one."""
-    ndim = len(made.shape)
-    for source in sources_of(made):
-        place = dim - ndim + len(source.shape)
-        if (
-            place >= 0
-            and source.shape[place] == made.shape[dim]
-            and (len(source.shape) == ndim or not _is_larger(made))
-        ):
-            return Origin(source, place)
-    return None
+def _attended(made: Operation, dim: int) -> Origin | None:
+    """A dimension of multi-head attention's outputs, or of its weights, which have the batch first."""
+    query, ndim = made.sources[0], len(made.shape)
+    unclear = ndim == 3 and query.shape[0] == query.shape[1]
+    return None if unclear or len(query.shape) != ndim or dim == ndim - 1 else Origin(query, dim)
 
 
-def _is_larger(made: Operation) -> bool:
-    return any(len(source.shape) == len(made.shape) for source in sources_of(made))
+A_NUMBER = Index(0, is_mask=False)
+GATHERED = -1
 
+Rule: TypeAlias = "Callable[[Operation, int], Origin | None]"
 
-RULES: dict[str, Callable[[Operation, int], Origin | None]] = {
-    **dict.fromkeys(("permute",), _permuted),
-    **dict.fromkeys(("transpose", "swapaxes", "swapdims", "transpose_"), _exchanged),
-    **dict.fromkeys(("T", "t", "H", "adjoint_"), _reversed),
+REORDERING: dict[str, Rule] = {
+    "permute": _permuted,
+    **dict.fromkeys(("transpose", "transpose_", "swapaxes", "swapaxes_", "swapdims", "swapdims_"), _exchanged),
+    **dict.fromkeys(("T", "t", "t_", "H"), _reversed),
     **dict.fromkeys(("mT", "mH", "adjoint"), _last_two_exchanged),
     **dict.fromkeys(("movedim", "moveaxis"), _moved_to),
-    **dict.fromkeys(("view", "reshape", "flatten", "unflatten", "view_as", "reshape_as", "ravel"), _regrouped),
-    **dict.fromkeys(("unsqueeze", "unsqueeze_"), _one_more),
-    **dict.fromkeys(("squeeze", "squeeze_"), _squeezed),
-    "stack": _stacked,
-    **dict.fromkeys(("cat", "concat", "concatenate"), _joined),
+}
+
+RULES: dict[str, Rule] = {
+    **REORDERING,
+    **dict.fromkeys(VIEWS, _regrouped),
+    **dict.fromkeys(("unsqueeze", "unsqueeze_", "stack"), _one_more),
+    "squeeze": _squeezed,
     **dict.fromkeys(
         [
             "sum",
@@ -349,17 +390,66 @@ RULES: dict[str, Callable[[Operation, int], Origin | None]] = {
             "mode",
             "std",
             "var",
+            "select",
         ],
         _reduced,
     ),
-    "select": _selected,
-    "unbind": _taken_apart,
+    "unbind": partial(_reduced, default=0),
     "__getitem__": _indexed,
-    **dict.fromkeys(("linear", "embedding", "one_hot"), _projected),
+    **dict.fromkeys(("broadcast_to", "expand", "expand_as", "repeat", "tile"), partial(_as_one, which=0)),
+    **dict.fromkeys(("gather", "searchsorted", "take", "take_along_dim"), partial(_as_one, which=1)),
+    "index_select": _picked,
+    "repeat_interleave": partial(_picked, position=1),
+    **dict.fromkeys(
+        [
+            "linear",
+            "bilinear",
+            "embedding",
+            "one_hot",
+            "multinomial",
+            "unfold",
+            "gru_cell",
+            "lstm_cell",
+            "rnn_tanh_cell",
+            "rnn_relu_cell",
+            "_native_multi_head_attention",
+            "linalg_multi_dot",
+            "chain_matmul",
+        ],
+        _projected,
+    ),
+    "multi_head_attention_forward": _attended,
     **dict.fromkeys(RECURRENT, _recurrent),
-    **dict.fromkeys(("matmul", "mm", "bmm", "__matmul__", "__rmatmul__"), _multiplied),
+    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "linalg_matmul"), _multiplied),
+    **dict.fromkeys(("addmm", "baddbmm"), partial(_multiplied, operands=slice(1, 3))),
+    "scaled_dot_product_attention": partial(_multiplied, operands=slice(0, 3, 2)),
+    **dict.fromkeys(("cdist", "inner"), _compared),
+    **dict.fromkeys(("einsum", "tensordot"), _told_by_size),
     **dict.fromkeys(
         [f"conv{transposed}{dims}d" for transposed in ("", "_transpose") for dims in (1, 2, 3)], _convolved
+    ),
+    "grid_sample": _sampled,
+    **dict.fromkeys(
+        [
+            "__rmatmul__",
+            "argwhere",
+            "as_strided",
+            "bincount",
+            "broadcast_tensors",
+            "corrcoef",
+            "cov",
+            "embedding_bag",
+            "histc",
+            "new_empty",
+            "new_full",
+            "new_ones",
+            "new_tensor",
+            "new_zeros",
+            "nonzero",
+            "rot90",
+            "unique",
+        ],
+        _made_anew,
     ),
 }
 """By the name of an operation: where a dimension of its result came from. Others keep each in its place."""

@@ -522,7 +522,7 @@ def trail(*, installed: bool = False) -> Context:
     For use with ``with``, or as a decorator. Inside it each call of torch from Python is recorded, in this thread: which
     operation it was, on which line of the program, in which module of which model, and from which tensors to which shape.
     No tensor is kept alive, the last few thousand operations are known, and results stay the same to the bit. A training
-    step takes up to 1.6 times as long (see the benchmarks), so it is for the search, not for every run.
+    step of ten milliseconds takes some 1.2 times as long, one of a millisecond up to 2.5 times, so it is for the search.
 
     A finding then has a ``blame``, and its report the line of source. Build the model inside the trail as well, and the
     report also names the line that built the layer. ``python -m safe_ce run`` and the pytest plugin's strict mode record a

@@ -66,7 +66,7 @@ def place_of(blame: Blame) -> str:
             text += f" called at {Line(*blame.called, '')}"
     if blame.source:
         text += f": `{blame.source}`"
-    if blame.module is not None:
+    if blame.module is not None and (" " in blame.module or blame.function != "forward"):
         text += f", by {blame.module}"
         if blame.built is not None:
             text += f" from {Line(*blame.built, '')}"

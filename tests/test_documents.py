@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import doctest
+import os
 import re
+import subprocess
+import sys
 import tomllib
 import warnings
 
 import pytest
 
 import safe_ce
-from safe_ce import loss, memory, modes, patching
+from safe_ce import loss, memory, modes, patching, recording
 from safe_ce.causes import CATALOGUE
 from tests.regenerate import GOLDEN, ROOT, golden, stale
 
@@ -39,7 +42,7 @@ def test_a_report_names_its_fact_first_and_asks_nothing(cause):
     assert all(len(line) <= 100 or "native:" in line or line.startswith("[") for line in report.splitlines())
 
 
-@pytest.mark.parametrize("module", [loss, memory, modes, patching], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [loss, memory, modes, patching, recording], ids=lambda module: module.__name__)
 def test_examples_in_docstrings_run(module):
     result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     safe_ce.set_mode(None)
@@ -47,7 +50,7 @@ def test_examples_in_docstrings_run(module):
     assert not result.failed
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+@pytest.mark.parametrize("code", re.findall(r"(?<!trail's program -->\n)```python\n(.*?)```", README, re.DOTALL))
 def test_the_readme_s_python_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     space = {"__name__": "readme"}
@@ -70,6 +73,21 @@ def test_the_readme_s_report_is_a_real_one():
     space = {}
     exec(code, space)
     assert str(space["error"]) == shown.strip()
+
+
+def test_the_readme_s_trail_is_a_real_one(tmp_path):
+    shown = re.search(r"```text\n\$ python -m safe_ce run train.py\n(.*?)```", README, re.DOTALL)[1]
+    code = re.search(r"<!-- the trail's program -->\n```python\n(.*?)```", README, re.DOTALL)[1]
+    (tmp_path / "train.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-m", "safe_ce", "run", "train.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert shown in done.stderr
 
 
 def test_the_readme_counts_the_catalogue():

@@ -185,6 +185,39 @@ def test_a_report_is_whole_and_without_frames_that_are_not_the_user_s(project):
     assert FRAMES.search(full)
 
 
+@pytest.mark.parametrize("mode", ["strict", "default"])
+def test_in_strict_mode_each_test_has_a_trail_of_its_own(project, mode):
+    result = run(
+        project,
+        """
+        from model import *
+        from safe_ce import recording
+
+        @pytest.fixture
+        def logits():
+            return raw().softmax(1)  # in the fixture
+
+        earlier = []
+
+        def test_first():
+            earlier.append(raw().softmax(1).detach())
+            assert (recording.active() is not None) == IS_STRICT
+
+        def test_softmaxed(logits):
+            step(logits)
+
+        def test_of_another_test_s_tensor():
+            step(earlier[0])
+        """.replace("IS_STRICT", str(mode == "strict")),
+        f"--safe-ce={mode}",
+    )
+    result.assert_outcomes(passed=1, failed=2)
+    lines = result.stdout.lines
+    assert sum("note: test_it.py:" in line and "`return raw().softmax(1)" in line for line in lines) == (
+        mode == "strict"
+    )
+
+
 class TestAMarker:
     def test_says_what_is_done_in_setup_call_and_teardown(self, project):
         result = run(

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -205,14 +206,18 @@ class TestLosses:
         assert done.stderr.startswith('Traceback (most recent call last):\n  File "')
         assert "safe_ce.SafeCrossEntropyError: [SCE101] softmax was applied" in done.stderr
         assert os.sep + "safe_ce" + os.sep not in done.stderr
-        assert done.stderr.splitlines()[-1] == "  SCE101 softmax-applied  once in call 1 at program.py:11"
+        assert done.stderr.splitlines()[-1].startswith(
+            "  SCE101 softmax-applied  once in call 1 at program.py:11, made at program"
+        )
 
     def test_in_warn_mode_it_goes_on(self, write):
         write(program=training("head = [nn.Softmax(dim=1)]"))
         alone, ours = python("program.py"), guarded("--mode", "warn", "program.py")
         assert (ours.returncode, ours.stdout) == (0, alone.stdout)
         assert ours.stderr.count("SafeCrossEntropyWarning: [SCE101]") == 1
-        assert ours.stderr.splitlines()[-1] == "  SCE101 softmax-applied  5 times, first in call 1 at program.py:11"
+        assert ours.stderr.splitlines()[-1].startswith(
+            "  SCE101 softmax-applied  5 times, first in call 1 at program.py:11"
+        )
 
     def test_native_s_exception_has_none_of_the_guard_s_frames(self, write):
         write(program=training(target="[:, None]").replace("(8,))[:, None])", "(8, 1)))"))
@@ -240,7 +245,39 @@ class TestLosses:
         )
         done = guarded("program.py")
         assert done.returncode == 0
-        assert done.stderr.splitlines()[-1] == "  SCE104 relu-applied  once in call 1 at model.py:11"
+        assert (
+            done.stderr.splitlines()[-1]
+            == "  SCE104 relu-applied  once in call 1 at model.py:11, made at model.py:11 in forward"
+        )
+
+    def test_the_line_that_made_the_mistake_is_named_and_the_one_that_built_the_layer(self, write):
+        write(program=training("head = [\n    nn.ReLU(),\n]"))
+        done = guarded("--json", "program.py")
+        blame = json.loads(done.stdout.splitlines()[-1])["findings"][0]["blame"]
+        assert (blame["filename"], blame["lineno"]) == (str(Path("program.py").absolute()), 13)
+        assert (blame["operation"], blame["module"]) == ("relu", "1 (ReLU)")
+        assert blame["built"] == [str(Path("program.py").absolute()), 7]
+
+    def test_results_are_those_of_the_program_alone(self, write):
+        write(program=training(steps=20))
+        assert guarded("program.py").stdout == python("program.py").stdout
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_data_loader_may_have_workers(self, write, workers):
+        write(
+            program="""
+            import torch
+            from torch import nn
+            from torch.utils.data import DataLoader, TensorDataset
+
+            data = TensorDataset(torch.randn(8, 4), torch.randint(3, (8,)))
+            for x, y in DataLoader(data, batch_size=4, num_workers=WORKERS):
+                nn.CrossEntropyLoss()(nn.Linear(4, 3)(x), y.unsqueeze(1))
+            """.replace("\n            ", "\n").replace("WORKERS", str(workers))
+        )
+        done = guarded("--json", "program.py")
+        blame = json.loads(done.stdout.splitlines()[-1])["findings"][0]["blame"]
+        assert (blame["lineno"], blame["operation"]) == (8, "unsqueeze")
 
     def test_who_asks_where_torch_is_before_importing_it_changes_nothing(self, write):
         write(program="import importlib.util\nimportlib.util.find_spec('torch')\n" + training("head = [nn.ReLU()]"))
@@ -276,7 +313,9 @@ if __name__ == "__main__":
         assert done.returncode == 0
         assert done.stderr.count("SafeCrossEntropyWarning: [SCE104]") == 2
         assert done.stderr.splitlines()[-2].startswith("safe_ce: guarded 6 calls")
-        assert done.stderr.splitlines()[-1] == "  SCE104 relu-applied  6 times, first in call 1 at program.py:7"
+        assert done.stderr.splitlines()[-1].startswith(
+            "  SCE104 relu-applied  6 times, first in call 1 at program.py:7"
+        )
 
     def test_each_rank_says_which_it_is(self, write, monkeypatch):
         monkeypatch.setenv("RANK", "1")

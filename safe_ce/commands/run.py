@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from safe_ce import modes
 from safe_ce.commands import children, refused
+from safe_ce.findings import Blame
 from safe_ce.ranks import rank
+from safe_ce.report import place_of
 
 if TYPE_CHECKING:
     from safe_ce.commands.children import Guarding
@@ -253,5 +255,9 @@ def summary(counts: dict[str, Any], folder: Path) -> str:
         times = "once" if finding["count"] == 1 else f"{finding['count']:,} times, first"
         when = "in the constructor" if finding["call"] is None else f"in call {finding['call']:,}"
         place = finding["place"].removeprefix(str(folder) + os.sep)
-        lines.append(f"  {finding['code']} {finding['cause']:<{width}}  {times} {when} at {place}")
+        line = f"  {finding['code']} {finding['cause']:<{width}}  {times} {when} at {place}"
+        if finding["blame"] is not None:
+            made = place_of(Blame(**finding["blame"] | {"source": ""}))
+            line += f", made at {made}".replace(str(folder) + os.sep, "")
+        lines.append(line)
     return "\n".join(lines)
