@@ -15,12 +15,6 @@ from torch import nn
 from safe_ce import recording
 from safe_ce.building import built_at
 from safe_ce.culprits import (
-    CHOOSING,
-    FILLING,
-    MAKING_ONE_HOT,
-    MIXING,
-    MOVING,
-    SOFTMAX,
     Sought,
     first,
     is_known,
@@ -44,6 +38,7 @@ from safe_ce.datasets import line_that_returns
 from safe_ce.findings import Blame, Step
 from safe_ce.frames import KINDS, Kind, line_of
 from safe_ce.lineage import main_source
+from safe_ce.operations import CHOOSING, FILLING, MAKING_ONE_HOT, MIXING, MOVING, SOFTMAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from safe_ce.lineage import RECURRENT, SELECTING, VIEWS, main_source, origin, sources_of, way_of
-from safe_ce.recording import COMPILED, PARAMETER
+from safe_ce.lineage import main_source, origin, sources_of, way_of
+from safe_ce.operations import ADJUSTING, COMPILED, COUNTED, MOVING, PARAMETER, RECURRENT, SCORING, SELECTING, VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,119 +19,6 @@ if TYPE_CHECKING:
 
 STEPS = 1000
 """Operations that are followed back, at most."""
-
-MOVING = (
-    SELECTING
-    | VIEWS
-    | frozenset(
-        [
-            "T",
-            "H",
-            "mT",
-            "mH",
-            "adjoint",
-            "broadcast_to",
-            "cat",
-            "clamp",
-            "clamp_",
-            "clamp_max",
-            "clamp_min",
-            "clip",
-            "clone",
-            "concat",
-            "concatenate",
-            "contiguous",
-            "cpu",
-            "cuda",
-            "data",
-            "detach",
-            "detach_",
-            "expand",
-            "expand_as",
-            "flip",
-            "hstack",
-            "movedim",
-            "moveaxis",
-            "nan_to_num",
-            "pad",
-            "permute",
-            "pin_memory",
-            "repeat",
-            "repeat_interleave",
-            "roll",
-            "stack",
-            "swapaxes",
-            "swapdims",
-            "t",
-            "to",
-            "transpose",
-            "transpose_",
-            "type",
-            "type_as",
-            "vstack",
-            "bfloat16",
-            "bool",
-            "byte",
-            "char",
-            "double",
-            "float",
-            "half",
-            "int",
-            "long",
-            "short",
-            "__array_wrap__",
-            "as_tensor",
-            "as_subclass",
-        ]
-    )
-)
-"""Operations after which values mean what they meant before."""
-
-MIXING = frozenset(
-    [
-        "add",
-        "add_",
-        "mean",
-        "mul",
-        "mul_",
-        "sum",
-        "div",
-        "div_",
-        "true_divide",
-        "lerp",
-        "where",
-        "masked_fill",
-        "index_put",
-        "exp",
-        "log",
-        "log_",
-    ]
-)
-"""Operations after which a distribution may still be one."""
-
-SOFTMAX = frozenset({"softmax", "_softmax", "gumbel_softmax", "_safe_softmax"})
-CHOOSING = frozenset({"argmax", "argmin", "argsort", "max", "min", "multinomial", "sort", "topk"})
-MAKING_ONE_HOT = frozenset({"one_hot", "scatter", "scatter_", "eq", "__eq__", "eye", "index_fill_", "__setitem__"})
-FILLING = frozenset(
-    [
-        "__setitem__",
-        "fill_",
-        "full",
-        "full_like",
-        "index_fill",
-        "index_fill_",
-        "index_put_",
-        "masked_fill",
-        "masked_fill_",
-        "masked_scatter",
-        "new_full",
-        "pad",
-        "pad_sequence",
-        "scatter",
-        "scatter_",
-        "where",
-    ]
-)
 
 
 class Sought(NamedTuple):
@@ -364,56 +251,3 @@ def first(*searches: Search) -> Search:
         return next(found, None)
 
     return search
-
-
-COUNTED = frozenset(
-    [
-        "arange",
-        "expand",
-        "expand_as",
-        "eye",
-        "full",
-        "linspace",
-        "new_full",
-        "new_ones",
-        "new_zeros",
-        "ones",
-        "rand",
-        "randint",
-        "randn",
-        "randperm",
-        "repeat",
-        "repeat_interleave",
-        "reshape",
-        "view",
-        "zeros",
-    ]
-)
-"""Operations whose results may have as many entries as the program says, whatever the data."""
-
-ADJUSTING = frozenset(
-    [
-        "add",
-        "add_",
-        "batch_norm",
-        "div",
-        "dropout",
-        "gelu",
-        "layer_norm",
-        "leaky_relu",
-        "log_softmax",
-        "mul",
-        "relu",
-        "relu_",
-        "sigmoid",
-        "softmax",
-        "sub",
-        "tanh",
-    ]
-)
-"""Operations that keep scores in their places."""
-
-SCORING = frozenset({"linear", "matmul", "mm", "bmm", "addmm", "einsum", "baddbmm", "bilinear", COMPILED}) | {
-    f"conv{transposed}{dims}d" for transposed in ("", "_transpose") for dims in (1, 2, 3)
-}
-"""Operations that make scores of features."""

@@ -6,7 +6,8 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from safe_ce.recording import PARAMETER, Index
+from safe_ce.operations import CONVOLUTIONS, PARAMETER, RECURRENT, SELECTING, VIEWS
+from safe_ce.recording import Index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -15,40 +16,6 @@ if TYPE_CHECKING:
 
 STEPS = 1000
 """Operations that are followed back, at most."""
-
-VIEWS = frozenset(
-    [
-        "view",
-        "view_as",
-        "reshape",
-        "reshape_as",
-        "flatten",
-        "unflatten",
-        "ravel",
-        "squeeze",
-        "squeeze_",
-        "unsqueeze",
-        "unsqueeze_",
-    ]
-)
-
-SELECTING = frozenset(
-    [
-        "__getitem__",
-        "chunk",
-        "gather",
-        "index_select",
-        "masked_select",
-        "narrow",
-        "select",
-        "split",
-        "take",
-        "tensor_split",
-        "unbind",
-    ]
-)
-
-RECURRENT = ("gru", "lstm", "rnn_tanh", "rnn_relu")
 
 
 class Origin(NamedTuple):
@@ -425,9 +392,7 @@ RULES: dict[str, Rule] = {
     "scaled_dot_product_attention": partial(_multiplied, operands=slice(0, 3, 2)),
     **dict.fromkeys(("cdist", "inner"), _compared),
     **dict.fromkeys(("einsum", "tensordot"), _told_by_size),
-    **dict.fromkeys(
-        [f"conv{transposed}{dims}d" for transposed in ("", "_transpose") for dims in (1, 2, 3)], _convolved
-    ),
+    **dict.fromkeys(CONVOLUTIONS, _convolved),
     "grid_sample": _sampled,
     **dict.fromkeys(
         [

@@ -23,16 +23,16 @@ from typing_extensions import override
 
 from safe_ce.building import noting
 from safe_ce.contexts import Context, holding
-from safe_ce.datasets import getter_of
 from safe_ce.faults import log_fault
-from safe_ce.frames import KINDS, Kind
+from safe_ce.operations import CASTS, COMPILED, PARAMETER, PROPERTIES, UNCHANGING, WITH_ARGUMENTS
 from safe_ce.replacing import Replacement
+from safe_ce.scenes import NOWHERE, OPTIMIZER, WORKER, seen_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import CodeType, FrameType
+    from types import FrameType
 
-    from safe_ce.frames import Place
+    from safe_ce.scenes import Scene
 
 LATEST = 4096
 """Operations of which it is known from what they made their tensors."""
@@ -40,136 +40,7 @@ LATEST = 4096
 OUTPUTS = 64
 """Tensors of one operation that are recorded, at most."""
 
-COMPILED = "compiled region"
-"""The name of what compiled code does, whatever that is."""
-
-PARAMETER = "parameter"
-"""The name of what made a parameter, or anything else that a graph starts from."""
-
 UNRECORDED = "safe_ce could not record an operation ({}); please report this"
-
-PROPERTIES = frozenset({"T", "mT", "H", "mH", "data", "real"})
-"""What is read off a tensor that is a tensor made from it."""
-
-UNCHANGING = frozenset({"requires_grad_", "retain_grad", "share_memory_", "pin_memory", "zero_", "_make_subclass"})
-"""What says nothing of where values come from."""
-
-CASTS = frozenset(
-    [
-        "bfloat16",
-        "bool",
-        "byte",
-        "char",
-        "clone",
-        "contiguous",
-        "cpu",
-        "cuda",
-        "detach",
-        "detach_",
-        "double",
-        "expand",
-        "flatten",
-        "float",
-        "half",
-        "int",
-        "long",
-        "reshape",
-        "short",
-        "squeeze",
-        "to",
-        "type",
-        "type_as",
-        "view",
-    ]
-)
-"""What may return the very tensor that it was given, with nothing done to it."""
-
-WITH_ARGUMENTS = frozenset(
-    [
-        "__getitem__",
-        "adjoint",
-        "amax",
-        "amin",
-        "argmax",
-        "argmin",
-        "cat",
-        "chunk",
-        "concat",
-        "concatenate",
-        "dstack",
-        "gather",
-        "gru",
-        "hstack",
-        "index_select",
-        "logsumexp",
-        "lstm",
-        "max",
-        "mean",
-        "median",
-        "min",
-        "mode",
-        "movedim",
-        "moveaxis",
-        "narrow",
-        "nansum",
-        "norm",
-        "permute",
-        "prod",
-        "repeat",
-        "repeat_interleave",
-        "rnn_relu",
-        "rnn_tanh",
-        "select",
-        "split",
-        "squeeze",
-        "stack",
-        "std",
-        "sum",
-        "swapaxes",
-        "swapdims",
-        "take_along_dim",
-        "tensor_split",
-        "topk",
-        "transpose",
-        "transpose_",
-        "unbind",
-        "unfold",
-        "unsqueeze",
-        "unsqueeze_",
-        "var",
-        "vstack",
-    ]
-)
-"""Operations whose arguments say which dimension became which."""
-
-
-class Scene(NamedTuple):
-    """From where torch was called.
-
-    Attributes:
-        place: The program's own innermost line that led there.
-        within: The innermost line of an installed package between the two.
-        user: The line of the program that called the function which that line is in, where a module does not.
-        caller: The line of the program that called the model.
-        module: The innermost module of a model that was being called.
-        root: The outermost one.
-        loaded: Whether torch's data loader called it, to put samples together.
-        getter: Of the dataset whose samples they are: the program's own code that gets one.
-        compiled: Whether compiled code called it.
-    """
-
-    place: Place | None = None
-    within: Place | None = None
-    user: Place | None = None
-    caller: Place | None = None
-    module: weakref.ref[nn.Module] | None = None
-    root: weakref.ref[nn.Module] | None = None
-    loaded: bool = False
-    getter: CodeType | None = None
-    compiled: bool = False
-
-
-NOWHERE = Scene()
 
 
 class Operation:
@@ -263,17 +134,15 @@ class Recorder(TorchFunctionMode):
         given = _tensors(args) if kwargs is None else _tensors((*args, *kwargs.values()))
         if name in CASTS and given and outputs[0] is given[0]:
             return
-        seen = _seen_from(frame)
-        if seen is None:
-            self._apart = True
-            return
-        if seen is _OF_NOBODY:
+        scene = seen_from(frame)
+        self._apart = scene is WORKER
+        if scene is WORKER or scene is OPTIMIZER:
             return
         sources = tuple([made for tensor in given if (made := self._made_by(tensor)) is not None])
         arguments = (_plain(args[1:]), _plain(kwargs or {})) if name in WITH_ARGUMENTS else None
         for tensor in outputs:
             if _is_plain(tensor):
-                self._keep(Operation(COMPILED if seen.compiled else name, tensor, sources, arguments, seen), tensor)
+                self._keep(Operation(COMPILED if scene.compiled else name, tensor, sources, arguments, scene), tensor)
 
     def _made_by(self, tensor: Tensor) -> Operation | None:
         known = self._made.get(id(tensor))
@@ -339,67 +208,7 @@ class Index(NamedTuple):
 _is_traced = torch.compiler.is_dynamo_compiling
 _of_transforms = torch._C._are_functorch_transforms_active
 _of_tracing = torch._C._is_tracing
-_CALL = nn.Module._call_impl.__code__
-_INNER, _PROGRAM, _INSTALLED, _MODULE, _END = Kind.INNER, Kind.PROGRAM, Kind.INSTALLED, Kind.MODULE, Kind.END
-_OPTIMIZER, _WORKER, _LOADING, _COMPILED = Kind.OPTIMIZER, Kind.WORKER, Kind.LOADING, Kind.COMPILED
 _FUNCTION = nn.Parameter.__torch_function__
-_OF_NOBODY = Scene()
-"""Stands for an optimizer's own arithmetic."""
-
-
-def _seen_from(frame: FrameType | None) -> Scene | None:
-    """From where torch was called; None in a process that does nothing but load data."""
-    place: Place | None = None
-    within: Place | None = None
-    user: Place | None = None
-    caller: Place | None = None
-    inner: FrameType | None = None
-    outer: FrameType | None = None
-    loader: FrameType | None = None
-    compiled = False
-    while frame is not None:
-        code = frame.f_code
-        kind = KINDS[code.co_filename]
-        if kind is _INNER:
-            pass
-        elif kind is _PROGRAM:
-            here = code, frame.f_lasti
-            if place is None:
-                place = here
-            elif user is None and inner is None:
-                user = here
-            if caller is None:
-                caller = here
-        elif kind is _MODULE:
-            if code is _CALL:
-                outer = frame
-                caller = None
-                if inner is None:
-                    inner = frame
-        elif kind is _INSTALLED:
-            if place is None and within is None:
-                within = code, frame.f_lasti
-        elif kind is _END:
-            break
-        elif kind is _LOADING:
-            if place is None:
-                loader = frame
-        elif kind is _COMPILED:
-            if code.co_qualname.startswith("_TorchDynamoContext."):
-                place = within = user = inner = None
-                compiled = True
-        elif kind is _WORKER:
-            return None
-        elif place is None and within is None and inner is None:
-            return _OF_NOBODY
-        frame = frame.f_back
-    module = root = None
-    if outer is not None:
-        # Of such a frame alone: to read the variables of any other one keeps their values for longer than the program does.
-        root = _weak(outer.f_locals["self"])
-        module = root if inner is outer or inner is None else _weak(inner.f_locals["self"])
-    getter = None if loader is None else getter_of(getattr(loader.f_locals.get("self"), "dataset", None))
-    return Scene(place, within, user, caller, module, root, loader is not None, getter, compiled)
 
 
 def _name_of_unseen(tensor: Tensor) -> str:
@@ -408,23 +217,15 @@ def _name_of_unseen(tensor: Tensor) -> str:
     if not tensor.requires_grad:
         return ""
     try:
-        if tensor.grad_fn is None:
-            return PARAMETER
+        node = tensor.grad_fn
     except RuntimeError:  # of a view whose base was changed since
         return ""
-    return COMPILED if is_compiled(tensor) else ""
+    return PARAMETER if node is None else COMPILED if type(node).__name__ == "CompiledFunctionBackward" else ""
 
 
 def is_compiled(tensor: object) -> bool:
     """Whether a tensor came out of a compiled region, as its graph tells."""
-    return isinstance(tensor, Tensor) and type(tensor.grad_fn).__name__ == "CompiledFunctionBackward"
-
-
-def _weak(value: Any) -> weakref.ref[Any] | None:
-    try:
-        return weakref.ref(value)
-    except TypeError:  # a list, say
-        return None
+    return isinstance(tensor, Tensor) and tensor.requires_grad and _name_of_unseen(tensor) == COMPILED
 
 
 def _is_plain(tensor: Tensor) -> bool:

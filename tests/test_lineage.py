@@ -10,13 +10,11 @@ import numpy
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 import safe_ce
 from safe_ce import recording
-from safe_ce.lineage import RULES, main_source, origin, sources_of, way_of
+from safe_ce.lineage import way_of
 
 INDEX = torch.tensor([2, 0, 0])
 TABLE = torch.tensor([[2, 0, 1], [0, 0, 2], [1, 2, 0]])
@@ -40,14 +38,14 @@ def module(kind, *arguments, **options):
 
 
 NAMES = {
-    **{"torch": torch, "F": F, "nn": nn, "numpy": numpy, "forgetful": forgetful, "module": module},
-    **{"INDEX": INDEX, "TABLE": TABLE, "MASK": MASK, "WEIGHT": WEIGHT},
+    "torch": torch, "F": F, "nn": nn, "numpy": numpy, "forgetful": forgetful, "module": module,
+    "INDEX": INDEX, "TABLE": TABLE, "MASK": MASK, "WEIGHT": WEIGHT,
 }
 
 SHAPES = {
-    **{"v": (3,), "m": (3, 3), "n": (3, 3), "x": (3, 3, 3), "y": (3, 3, 3), "maps": (3, 3, 3, 3), "wide": (3, 9)},
-    **{"volumes": (3, 3, 3, 3, 3), "thin": (3, 1, 3), "thinner": (1, 3, 3, 1), "row": (1, 3), "nothing": (0,)},
-    **{"pair": (2, 3, 3), "ids": (3, 3), "labels": (3,)},
+    "v": (3,), "m": (3, 3), "n": (3, 3), "x": (3, 3, 3), "y": (3, 3, 3), "maps": (3, 3, 3, 3), "wide": (3, 9),
+    "volumes": (3, 3, 3, 3, 3), "thin": (3, 1, 3), "thinner": (1, 3, 3, 1), "row": (1, 3), "nothing": (0,),
+    "pair": (2, 3, 3), "ids": (3, 3), "labels": (3,),
 }
 """Of the sources that examples name."""
 

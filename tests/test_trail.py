@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 import safe_ce
 from safe_ce import recording
+from safe_ce.operations import COMPILED
 
 LABELS = torch.tensor([0, 1])
 
@@ -249,7 +250,7 @@ class TestStepsAside:
         compiled = torch.compile(net, backend=backend, fullgraph=True)
         with safe_ce.trail():
             blame = blamed(compiled(torch.randn(2, 4)))
-        assert blame.operation == recording.COMPILED
+        assert blame.operation == COMPILED
         assert blame.source == "blame = blamed(compiled(torch.randn(2, 4)))"
 
     def test_for_compiled_code_of_which_nothing_is_seen(self):
