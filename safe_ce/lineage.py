@@ -261,7 +261,8 @@ def _consumed(item: Any) -> int:
 
 def _projected(made: Operation, dim: int) -> Origin | None:
     """A dimension of a linear layer's result, of embedded ids and the like: all but the last are as before."""
-    return Origin(made.sources[0], dim) if dim < len(made.shape) - 1 else None
+    source = made.sources[0]
+    return Origin(source, dim) if dim < min(len(made.shape) - 1, len(source.shape)) else None
 
 
 def _multiplied(made: Operation, dim: int, operands: slice = slice(2)) -> Origin | None:
@@ -381,7 +382,6 @@ RULES: dict[str, Rule] = {
             "rnn_relu_cell",
             "_native_multi_head_attention",
             "linalg_multi_dot",
-            "chain_matmul",
         ],
         _projected,
     ),
