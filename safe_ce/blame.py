@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from safe_ce import recording
-from safe_ce.building import built_at
+from safe_ce.building import built_at, place_of
 from safe_ce.culprits import (
     Sought,
     first,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from safe_ce.call import Call
     from safe_ce.culprits import Search, Way
     from safe_ce.findings import Finding
+    from safe_ce.frames import Place
     from safe_ce.lines import Line
     from safe_ce.recording import Operation, Recorder
 
@@ -122,6 +123,10 @@ OF_THE_LOSS = frozenset(
 """Causes that another loss would mend, or other options of it: where no operation is to blame, the line that built it is."""
 
 
+WRAPPED = frozenset({"module", "_forward_module", "_orig_mod"})
+"""What torch, and Lightning's Fabric, call a model inside the one that they put around it."""
+
+
 def blame_of(finding: Finding, call: Call) -> Blame | None:
     """The operation that made the mistake of a finding, or None."""
     recorder = recording.active()
@@ -133,7 +138,10 @@ def blame_of(finding: Finding, call: Call) -> Blame | None:
 
 def _of_the_ignored(recorder: Recorder, finding: Finding, call: Call) -> Blame | None:
     """The loss where it ignores what it does by default, else what put other ids than it ignores into the target."""
-    return _of_the_loss() or _of_the_call() if call.ignored == DEFAULT else _of_operand(recorder, finding, call)
+    loss = None
+    if call.ignored == DEFAULT:
+        loss = _of_the_loss() or (None if _is_called_by_a_package() else _of_the_call())
+    return loss or _of_operand(recorder, finding, call)
 
 
 def is_traceable(cause: str) -> bool:
@@ -176,6 +184,8 @@ def _of_way(way: Way, *, steps: bool) -> Blame | None:
         called = None if line_that_called.filename.startswith("<") else line_that_called
     module = None if scene.module is None else scene.module()
     built = None if module is None or _is_of_the_program(module) else built_at(module)
+    if built is not None and scene.place in _running():
+        line, built = built, None
     return Blame(
         filename=line.filename,
         lineno=line.lineno,
@@ -217,12 +227,33 @@ def _is_of_the_program(module: nn.Module) -> bool:
     return code is not None and KINDS[code.co_filename] is Kind.PROGRAM
 
 
+def _running() -> list[Place]:
+    """The lines that have not ended yet. Such a line has led to the loss as well, as one that calls a trainer does."""
+    places = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        places.append((frame.f_code, frame.f_lasti))
+        frame = frame.f_back
+    return places
+
+
+def _is_called_by_a_package() -> bool:
+    """Whether the line that calls the loss is an installed package's."""
+    kinds = (KINDS[code.co_filename] for code, _ in _running())
+    return next((kind for kind in kinds if kind in (Kind.PROGRAM, Kind.INSTALLED)), None) is Kind.INSTALLED
+
+
 def _path(made: Operation) -> str | None:
     """The path of a module in its model, and its class."""
     module = None if made.scene.module is None else made.scene.module()
     root = None if made.scene.root is None else made.scene.root()
     if module is None or root is None:
         return None
+    while not _is_of_the_program(root):
+        inner = next((part for name, part in root.named_children() if name in WRAPPED), None)
+        if inner is None:
+            break
+        root = inner
     kind = type(module).__name__
     path = next((path for path, part in root.named_modules() if part is module), "")
     return f"{path} ({kind})" if path else kind
@@ -235,8 +266,13 @@ def _of_output(recorder: Recorder, _: Finding, call: Call) -> Blame | None:
     for part in parts:
         made = recorder.operation_of(part)
         if made is not None and made.scene.caller is not None and made.scene.root is not None:
-            root = made.scene.root()
-            line, name = line_of(made.scene.caller), None if root is None else type(root).__name__
+            root, place, running = made.scene.root(), made.scene.caller, _running()
+            if place in running:  # the loss is called inside the model, or a package has called them both
+                root, inner = None, made.scene.place
+                if inner is None or inner in running or inner[0] not in (code for code, _ in running):
+                    return _of_the_call()
+                place = inner
+            line, name = line_of(place), None if root is None else type(root).__name__
             return Blame(line.filename, line.lineno, line.function, "forward", name, line.source)
     return None
 
@@ -265,7 +301,8 @@ def _of_the_loss() -> Blame | None:
     while frame is not None:
         loss = frame.f_locals.get("self") if KINDS[frame.f_code.co_filename] is Kind.MODULE else None
         if isinstance(loss, nn.CrossEntropyLoss):
-            line = built_at(loss)
+            place = place_of(loss)
+            line = None if place is None or place in _running() else line_of(place)
             return line and Blame(line.filename, line.lineno, line.function, type(loss).__name__, None, line.source)
         frame = frame.f_back
     return None

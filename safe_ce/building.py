@@ -26,8 +26,14 @@ _places: dict[int, tuple[weakref.ref[nn.Module], Place]] = {}
 
 def built_at(module: nn.Module) -> Line | None:
     """The line of the program that built a module, if it was noted."""
+    place = place_of(module)
+    return None if place is None else line_of(place)
+
+
+def place_of(module: nn.Module) -> Place | None:
+    """Where the program built a module, if it was noted."""
     known = _places.get(id(module))
-    return line_of(known[1]) if known is not None and known[0]() is module else None
+    return known[1] if known is not None and known[0]() is module else None
 
 
 def _noting(native: Callable[..., None]) -> Callable[..., None]:

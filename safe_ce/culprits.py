@@ -6,6 +6,7 @@ where the trail does not show the culprit.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from safe_ce.lineage import main_source, origin, sources_of, way_of
@@ -162,7 +163,9 @@ def _the_one(
 
 def _departs(made: Operation, other: Operation | None) -> bool:
     source = main_source(made)
-    return source is not None and other is not None and bool({*source.shape} & {*other.shape} - {*made.shape})
+    if source is None or other is None:
+        return False
+    return bool(Counter(source.shape) & (Counter(other.shape) - Counter(made.shape)))
 
 
 def of_classes(sought: Sought) -> Way | None:
@@ -171,19 +174,32 @@ def of_classes(sought: Sought) -> Way | None:
 
 
 def of_time(sought: Sought) -> Way | None:
-    """Search for what put time first: an exchange of the first two dimensions, or what pads; else a recurrent layer."""
+    """Search for what put time first: an exchange of the first two dimensions, or what pads; else a recurrent layer.
+
+    Without any of these: for what picked a sample, where dim 0 was taken for time.
+    """
     way = [] if sought.made is None else [sought.made]
-    recurrent = None
+    recurrent = picked = None
     for _ in range(STEPS):
         source = main_source(way[0]) if way else None
         if source is None:
             break
-        if way[0].name == "pad_sequence" or (origin(way[0], 0) == (source, 1) and origin(way[0], 1) == (source, 0)):
+        is_plane = len(way[0].shape) > 1
+        if way[0].name == "pad_sequence" or (
+            is_plane and origin(way[0], 0) == (source, 1) and origin(way[0], 1) == (source, 0)
+        ):
             return way
         if way[0].name in RECURRENT and recurrent is None:
             recurrent = way
+        if (
+            way[0].name in SELECTING
+            and is_plane
+            and len(source.shape) > len(way[0].shape)
+            and origin(way[0], 0) == (source, 1)
+        ):
+            picked = picked or way
         way = [source, *way]
-    return recurrent
+    return recurrent or picked
 
 
 def of_fewer_dimensions(sought: Sought) -> Way | None:

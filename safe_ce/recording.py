@@ -108,8 +108,14 @@ class Recorder(TorchFunctionMode):
         except Exception as fault:
             log_fault(fault, UNRECORDED)
 
-    def operation_of(self, tensor: object) -> Operation | None:
+    def operation_of(self, tensor: Any) -> Operation | None:
         """What made a tensor, or None if that is not known."""
+        made = self._known(tensor)
+        # No mode is told where a tensor is unpickled, or given other data.
+        changed = made is not None and (tensor.shape != made.shape or tensor.dtype is not made.dtype)
+        return None if changed else made
+
+    def _known(self, tensor: Any) -> Operation | None:
         known = self._made.get(id(tensor))
         return known[1] if known is not None and known[0]() is tensor else None
 
@@ -138,20 +144,17 @@ class Recorder(TorchFunctionMode):
         self._apart = scene is WORKER
         if scene is WORKER or scene is OPTIMIZER:
             return
-        sources = tuple([made for tensor in given if (made := self._made_by(tensor)) is not None])
+        changed = outputs[0]  # in place, if it was given
+        sources = tuple([made for tensor in given if (made := self._made_by(tensor, changed)) is not None])
         arguments = (_plain(args[1:]), _plain(kwargs or {})) if name in WITH_ARGUMENTS else None
         for tensor in outputs:
             if _is_plain(tensor):
                 self._keep(Operation(COMPILED if scene.compiled else name, tensor, sources, arguments, scene), tensor)
 
-    def _made_by(self, tensor: Tensor) -> Operation | None:
-        known = self._made.get(id(tensor))
-        if (
-            known is not None
-            and known[0]() is tensor
-            and (type(tensor) is not nn.Parameter or known[1].name == PARAMETER)
-        ):
-            return known[1]
+    def _made_by(self, tensor: Tensor, changed: Tensor) -> Operation | None:
+        known = self._known(tensor) if tensor is changed else self.operation_of(tensor)
+        if known is not None and (type(tensor) is not nn.Parameter or known.name == PARAMETER):
+            return known
         if not _is_plain(tensor):
             return None
         made = Operation(_name_of_unseen(tensor), tensor)
