@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +20,7 @@ import safe_ce
 from safe_ce import recording
 from safe_ce.operations import COMPILED
 
+ROOT = Path(safe_ce.__file__).parents[1]
 LABELS = torch.tensor([0, 1])
 
 
@@ -268,6 +272,18 @@ class TestStepsAside:
         with safe_ce.trail():
             assert torch.equal(step(x), alone)
 
+    def test_for_a_tracer_that_is_imported_inside_one_and_used_after_it(self):
+        program = """
+import numpy, torch, safe_ce
+add = torch.compile(lambda x, y: x + torch.from_numpy(y), backend="aot_eager", fullgraph=True)
+with safe_ce.trail():
+    add(torch.zeros(3), numpy.ones(3))
+torch._dynamo.reset()
+add(torch.zeros(3), numpy.ones(3))
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+
     def test_for_functorch(self, net):
         parameters = dict(net.named_parameters())
 
@@ -338,8 +354,6 @@ class TestInstalledPackages:
         import heads
 
         yield heads
-        import sys
-
         del sys.modules["heads"]
 
     def test_are_passed_over(self, package):
