@@ -10,7 +10,18 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from safe_ce.lineage import main_source, origin, sources_of, way_of
-from safe_ce.operations import ADJUSTING, COMPILED, COUNTED, MOVING, PARAMETER, RECURRENT, SCORING, SELECTING, VIEWS
+from safe_ce.operations import (
+    ADJUSTING,
+    CASTS,
+    COMPILED,
+    COUNTED,
+    MOVING,
+    PARAMETER,
+    RECURRENT,
+    SCORING,
+    SELECTING,
+    VIEWS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,10 +95,15 @@ def made_by(names: frozenset[str], through: frozenset[str] = MOVING) -> Search:
 
 
 def of_values(sought: Sought) -> Way | None:
-    """Search for what the values came from: the last operation that did not only pass them on."""
+    """Search for what the values came from: the last operation that did not only pass them on.
+
+    What brings an array into torch no mode is told of; often it is on one line with the cast that follows.
+    """
     if sought.made is None:
         return None
-    return next((way for way in back(sought.made, MOVING) if way[0].name not in MOVING), None)
+    way = next((way for way in back(sought.made, MOVING) if way[0].name not in MOVING), None)
+    was_cast = way is not None and len(way) > 1 and not way[0].name and way[1].name in CASTS
+    return way[1:] if way is not None and was_cast else way
 
 
 def of_size(sought: Sought) -> Way | None:

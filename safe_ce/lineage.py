@@ -380,7 +380,7 @@ RULES: dict[str, Rule] = {
             "lstm_cell",
             "rnn_tanh_cell",
             "rnn_relu_cell",
-            "_native_multi_head_attention",
+            "MultiheadAttention",
             "linalg_multi_dot",
         ],
         _projected,

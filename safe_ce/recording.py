@@ -282,35 +282,25 @@ def active() -> Recorder | None:
     return recorder
 
 
-def _answering(native: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _as_one(native: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(native)
-    def has_torch_function(relevant_args: Any) -> bool:
-        recorder = None if _is_traced() else active()
+    def forward(self: nn.Module, *arguments: Any, **options: Any) -> Any:
+        recorder = None if _is_traced() or self.training else active()
         if recorder is None or not recorder.is_innermost:
-            return native(relevant_args)
+            return native(self, *arguments, **options)
         with recorder.aside():
-            return native(relevant_args)
+            result = native(self, *arguments, **options)
+        recorder.note(type(self), arguments, options, result, sys._getframe(1))
+        return result
 
-    return has_torch_function
-
-
-def _seen(native: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    @functools.wraps(native)
-    def made(*arguments: Any, **options: Any) -> Tensor:
-        tensor = native(*arguments, **options)
-        recorder = None if _is_traced() else active()
-        if recorder is not None:
-            recorder.note(native, (), {}, tensor, sys._getframe(1))
-        return tensor
-
-    return made
+    return forward
 
 
-_UNSEEN = [Replacement(torch, name, _seen) for name in ("from_numpy", "frombuffer", "from_file")]
-"""Functions that make tensors and of which torch tells no mode."""
-
-# Torch's transformers ask whether anybody overrides functions, and if so take a slower path, with other roundings.
-_answering_for_others = Replacement(torch.overrides, "has_torch_function", _answering)
+# Torch's transformers, in evaluation, take a slower path with other roundings where anybody overrides functions.
+_FUSED = [
+    Replacement(kind, "forward", _as_one)
+    for kind in (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
+]
 
 _installed: ContextVar[bool] = ContextVar("safe_ce_trail_installed", default=False)
 
@@ -360,7 +350,7 @@ def _recording(*, installed: bool) -> Iterator[None]:
         recorder = _local.recorder = Recorder()
         try:
             with ExitStack() as stack:
-                for replacement in (noting, _answering_for_others, *_UNSEEN):
+                for replacement in (noting, *_FUSED):
                     stack.enter_context(replacement())
                 with recorder:
                     yield

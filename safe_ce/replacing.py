@@ -1,8 +1,7 @@
-"""An attribute of torch's that something else stands in for, while anybody needs it to."""
+"""A method of torch's that something else stands in for, while anybody needs it to."""
 
 from __future__ import annotations
 
-import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,15 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-TRACER = "torch._dynamo"
-
-
 class Replacement:
     """What stands in for an attribute, in all threads, from the first that needs it to the last.
 
-    Where somebody else has put something in its place meanwhile, that is left there. Where torch's tracer was imported
-    meanwhile, what stands in is left there as well: the tracer knows functions by what it has found, and would not know the
-    one that was there before. It is then still called, and asks whether it is needed.
+    Where somebody else has put something in its place meanwhile, as torch's tracer does with constructors, that is left
+    there. What stands in is then still called, and asks whether it is needed. It is not for functions that the tracer knows
+    by identity.
     """
 
     def __init__(self, owner: Any, name: str, made_of: Callable[[Any], Any]) -> None:
@@ -32,7 +28,6 @@ class Replacement:
         self._users = 0
         self._found: Any = None
         self._standing_in: Any = None
-        self._is_traced = False
 
     @property
     def is_needed(self) -> bool:
@@ -42,17 +37,15 @@ class Replacement:
     @contextmanager
     def __call__(self) -> Iterator[None]:
         with self._lock:
-            found = getattr(self._owner, self._name)
-            if found is not self._standing_in:
-                self._found, self._standing_in = found, self._made_of(found)
+            if self._users == 0:
+                self._found = getattr(self._owner, self._name)
+                self._standing_in = self._made_of(self._found)
                 setattr(self._owner, self._name, self._standing_in)
-                self._is_traced = TRACER in sys.modules
             self._users += 1
         try:
             yield
         finally:
             with self._lock:
                 self._users -= 1
-                stays = self._is_traced != (TRACER in sys.modules)
-                if self._users == 0 and not stays and getattr(self._owner, self._name) is self._standing_in:
+                if self._users == 0 and getattr(self._owner, self._name) is self._standing_in:
                     setattr(self._owner, self._name, self._found)

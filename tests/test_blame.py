@@ -143,12 +143,6 @@ def a_column_of_a_table():
     return scores(), y
 
 
-@mistake("float-index-target", "from_numpy")
-def labels_from_numpy():
-    y = torch.from_numpy(np.array([3.0, 0.0, 9.0, 1.0]))  # HERE
-    return scores(), y
-
-
 @mistake("wrong-int-target", "to")
 def narrow_target():
     y = LABELS.to(torch.int32)  # HERE
@@ -159,6 +153,12 @@ def narrow_target():
 def labels_from_one():
     y = torch.arange(10)
     y = y + 1  # HERE
+    return scores(10), y[torch.randperm(10)]
+
+
+@mistake("labels-start-at-one", "long")
+def labels_from_numpy():
+    y = torch.from_numpy(np.arange(1.0, 11.0)).long()  # HERE
     return scores(10), y[torch.randperm(10)]
 
 
@@ -286,6 +286,13 @@ class TestNobodyIsBlamed:
 
         assert found_in(call).cause == "softmax-applied"
         assert found_in(call).blame is None
+
+    def test_for_what_comes_from_numpy(self):
+        def call():
+            return scores(), torch.from_numpy(np.array([3.0, 0.0, 9.0, 1.0]))
+
+        finding = found_in(call)
+        assert (finding.cause, finding.blame) == ("float-index-target", None)
 
     def test_for_a_softmax_further_back_than_the_scores(self):
         def call():

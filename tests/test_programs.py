@@ -1,7 +1,7 @@
 """Small realistic programs, run as they are: each mistake gets its name and its line, and a sound program hears nothing.
 
 In tests/programs a line with a mistake ends with a comment that names it. No comment, no mistake. Of a mistake that is made
-where torch is not called, in a setting or in a file that is read, the comment says so: no trail shows that line.
+where no mode of torch's sees it, in a setting or as bytes are read, the comment says so: no trail shows that line.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def mistake_in(program):
         Mistake(mark[1], (str(file), number), not mark[2])
         for file in files_of(program)
         for number, line in enumerate(file.read_text().splitlines(), 1)
-        if (mark := re.search(r"# MISTAKE: ([\w-]+)( \(where torch is not called\))?$", line))
+        if (mark := re.search(r"# MISTAKE: ([\w-]+)( \(where no trail sees it\))?$", line))
     ]
     assert len(marks) < 2, "a program has one mistake"
     return marks[0] if marks else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from typing_extensions import override
@@ -35,8 +34,7 @@ def refused(command: str, message: str) -> int:
 
 def fields(finding: Finding) -> dict[str, Any]:
     """A finding as --json prints it."""
-    said = {name: getattr(finding, name) for name in FIELDS}
-    return said | {"blame": None if finding.blame is None else asdict(finding.blame)}
+    return {name: getattr(finding, name) for name in FIELDS}
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -138,6 +138,7 @@ def counts_of_this_process(inherited: memory.Stats) -> dict[str, Any]:
             "count": stats.findings.get(cause, 0) - inherited.findings.get(cause, 0),
             "call": sighting.finding.call,
             "place": sighting.place,
+            "blame": None if sighting.finding.blame is None else asdict(sighting.finding.blame),
         }
         for cause, sighting in memory.FIRST.items()
     ]

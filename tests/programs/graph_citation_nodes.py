@@ -34,7 +34,7 @@ def load_graph(folder):
     return {
         "adjacency": scale[:, None] * adjacency * scale,
         "words": read(folder / "words.bin", torch.float32).view(PAPERS, WORDS),
-        "topics": read(folder / "topics.bin", torch.int32),  # MISTAKE: wrong-int-target
+        "topics": read(folder / "topics.bin", torch.int32),  # MISTAKE: wrong-int-target (where no trail sees it)
         "known": torch.rand(PAPERS) < 0.3,
     }
 

@@ -21,7 +21,7 @@ def read_annotations(text):
         if line.startswith("#"):
             continue
         image, class_id, _species, _breed = line.split()
-        entries.append((image, int(class_id)))  # MISTAKE: labels-start-at-one (where torch is not called)
+        entries.append((image, int(class_id)))  # MISTAKE: labels-start-at-one (where no trail sees it)
     return entries
 
 

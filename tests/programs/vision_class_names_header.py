@@ -11,7 +11,7 @@ NAMES_FILE = "ash\nbeech\nelm\nlime\nmaple\noak\nwillow\n"
 
 def load_names(file):
     lines = file.read().splitlines()
-    return lines[1:]  # MISTAKE: label-out-of-range (where torch is not called)
+    return lines[1:]  # MISTAKE: label-out-of-range (where no trail sees it)
 
 
 def leaves(count, generator):

@@ -12,7 +12,7 @@ FINAL = {"none": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 class Config:
     num_classes: int = 5
     width: int = 24
-    final: str = "sigmoid"  # MISTAKE: sigmoid-applied (where torch is not called)
+    final: str = "sigmoid"  # MISTAKE: sigmoid-applied (where no trail sees it)
     learning_rate: float = 0.05
     steps: int = 25
 
