@@ -90,16 +90,9 @@ def _in_place(made: Operation, dim: int, sources: Iterable[Operation]) -> Origin
 
 def _kept_in_place(made: Operation, dim: int) -> Origin | None:
     """A dimension of what was computed element by element, or in a way that is not known but has as many of them."""
-    ndim = len(made.shape)
-    if max(len(source.shape) for source in made.sources) != ndim:
+    if max(len(source.shape) for source in made.sources) != len(made.shape):
         return None
-    return _in_place(
-        made, dim, (source for source in sources_of(made) if len(source.shape) == ndim or _is_spread(source, made))
-    )
-
-
-def _is_spread(source: Operation, made: Operation) -> bool:
-    return all(size in (1, other) for size, other in zip(source.shape[::-1], made.shape[::-1], strict=False))
+    return _in_place(made, dim, sources_of(made))
 
 
 def _as_one(made: Operation, dim: int, which: int) -> Origin | None:
@@ -174,8 +167,6 @@ def _moved_to(made: Operation, dim: int) -> Origin | None:
 def _regrouped(made: Operation, dim: int) -> Origin | None:
     """A dimension of what was cut anew: one is the same as before where as much lies before it and in it."""
     source = made.sources[0]
-    if math.prod(source.shape) != math.prod(made.shape):
-        return None
     before = math.prod(made.shape[:dim])
     for place, size in enumerate(source.shape):
         if size == made.shape[dim] and math.prod(source.shape[:place]) == before:
@@ -260,9 +251,14 @@ def _consumed(item: Any) -> int:
 
 
 def _projected(made: Operation, dim: int) -> Origin | None:
-    """A dimension of a linear layer's result, of embedded ids and the like: all but the last are as before."""
-    source = made.sources[0]
-    return Origin(source, dim) if dim < min(len(made.shape) - 1, len(source.shape)) else None
+    """A dimension of a linear layer's result and the like: all but the last are as before."""
+    return Origin(made.sources[0], dim) if dim < len(made.shape) - 1 else None
+
+
+def _looked_up(made: Operation, dim: int) -> Origin | None:
+    """A dimension of embedded ids."""
+    ids = min(made.sources, key=lambda source: source.dtype.is_floating_point)
+    return Origin(ids, dim) if dim < len(ids.shape) else None
 
 
 def _multiplied(made: Operation, dim: int, operands: slice = slice(2)) -> Origin | None:
@@ -372,7 +368,6 @@ RULES: dict[str, Rule] = {
         [
             "linear",
             "bilinear",
-            "embedding",
             "one_hot",
             "multinomial",
             "unfold",
@@ -380,12 +375,12 @@ RULES: dict[str, Rule] = {
             "lstm_cell",
             "rnn_tanh_cell",
             "rnn_relu_cell",
-            "MultiheadAttention",
             "linalg_multi_dot",
         ],
         _projected,
     ),
-    "multi_head_attention_forward": _attended,
+    "embedding": _looked_up,
+    **dict.fromkeys(("multi_head_attention_forward", "MultiheadAttention"), _attended),
     **dict.fromkeys(RECURRENT, _recurrent),
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "linalg_matmul"), _multiplied),
     **dict.fromkeys(("addmm", "baddbmm"), partial(_multiplied, operands=slice(1, 3))),

@@ -19,6 +19,7 @@ from torch import nn
 import safe_ce
 from safe_ce import recording
 from safe_ce.lineage import RULES, STEPS, Origin, main_source, origin, way_of
+from safe_ce.operations import PARAMETER
 
 SHAPES = {
     "v": (3,),
@@ -33,7 +34,7 @@ SHAPES = {
     "thinner": (1, 3, 3, 1),
     "two": (2, 3, 3),
     "wide": (3, 9),
-    "even": (4, 4, 4),
+    "even": (2, 4, 4),
     "none": (0,),
     "ids": (3, 3),
     "labels": (3,),
@@ -243,6 +244,7 @@ class TestViews:
         "x.view(-1, 3)",
         "x.view(1, 3, 1, 9)",
         "x.view(torch.int64)",
+        "x.view(torch.float32)",
         "x.reshape(3, -1)",
         "x.reshape(shape=(9, 3))",
         "torch.reshape(x, (9, 3))",
@@ -490,7 +492,14 @@ class TestAnIndex:
         assert not example.wrong()
 
     @examples(
-        "x[None]", "x[:, None]", "x[..., None]", "x[0, None]", "x[None, :, 0, None]", "x[None, ..., None, 0]", "x[True]"
+        "x[None]",
+        "x[:, None]",
+        "x[..., None]",
+        "x[0, None]",
+        "x[None, :, 0, None]",
+        "x[None, ..., None, 0]",
+        "x[True]",
+        "x[:, True]",
     )
     def test_that_adds_dimensions(self, example):
         assert not example.wrong()
@@ -567,6 +576,8 @@ class TestLayers:
         "words(ids)",
         "words(labels)",
         "F.embedding(ids, VECTORS)",
+        "F.embedding(weight=VECTORS, input=ids)",
+        "torch.embedding(WEIGHT, ids % 3)",
         "F.one_hot(ids)",
         "F.one_hot(labels, 3)",
         "F.one_hot(labels, num_classes=3)",
@@ -699,6 +710,7 @@ class TestProducts:
         ("PARAMETER @ m", [None, None]),
         ("PARAMETER @ x", ["x0", None, None]),
         ("m.__rmatmul__(n)", [None, None]),
+        ("torch.inner(m, v)", [None]),
         ("F.scaled_dot_product_attention(KEYS, KEYS, y.mT)", [None, None, "y1"]),
     )
     def test_the_columns_are_new_in_any_other(self, example, said):
@@ -770,6 +782,7 @@ class TestInPlace:
         "x.repeat_interleave(2, dim=-1)",
         "torch.repeat_interleave(x, torch.tensor([3, 0, 0]), dim=0)",
         "x.repeat_interleave(3)",
+        "v.repeat_interleave(torch.tensor([3, 0, 0]))",
     )
     def test_what_is_repeated(self, example):
         assert not example.wrong()
@@ -873,6 +886,17 @@ class TestAWay:
             cut = operation_of(torch.randn(4, 3)[1:].relu())
         assert [step.made.name for step in way_of(cut, 0)] == ["__getitem__", "relu"]
         assert [step.made.name for step in way_of(cut, 1)] == ["randn", "__getitem__", "relu"]
+
+    @pytest.mark.parametrize(
+        "expression", ["PARAMETER @ m", "PARAMETER @ x", "PARAMETER[ids % 3]", "F.linear(PARAMETER, m)"]
+    )
+    def test_does_not_lead_to_a_parameter_that_something_else_was_worked_on_with(self, expression):
+        example = Example(expression)
+        with safe_ce.trail():
+            made = operation_of(example.call(example.sources))
+            firsts = [way_of(made, dim)[0].made for dim in range(len(made.shape))]
+        assert PARAMETER in {source.name for source in made.sources}
+        assert PARAMETER not in {first.name for first in firsts}
 
     def test_of_what_has_no_sources_is_itself(self):
         with safe_ce.trail():

@@ -216,6 +216,7 @@ def test_a_guarded_call_finds_what_it_finds_without():
 
 
 class TestWorksWith:
+    @pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch's own, in older releases
     @pytest.mark.parametrize("reentrant", [True, False])
     def test_activation_checkpointing(self, net, reentrant):
         with safe_ce.trail():
@@ -305,7 +306,7 @@ with torch.no_grad():
             recorded = torch.export.export(net, (torch.randn(2, 4),), strict=strict)
         assert recorded.graph_module.code == alone.graph_module.code
 
-    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
     def test_for_tracing(self, net):
         with safe_ce.trail():
             traced = torch.jit.trace(net, torch.randn(2, 4))
