@@ -253,6 +253,7 @@ class TestViews:
         "torch.flatten(x, 0, 1)",
         "maps.flatten(1, -2)",
         "x.ravel()",
+        "row.ravel()",
         "wide.unflatten(1, (3, 3))",
         "torch.unflatten(wide, -1, (3, 3))",
         "wide.view_as(torch.zeros(3, 3, 3))",
@@ -1039,23 +1040,23 @@ def a_part(draw, shape):
 
 
 def indexed(draw, shape):
+    """By numbers, slices, masks, lists and tensors, of which those that gather go together in one index."""
     wide = draw(st.sampled_from(((2,), (3,), (1, 2), (2, 2))))
     items = []
     for size in shape[: draw(st.integers(1, len(shape)))]:
         numbers = st.integers(-size, size - 1)
-        item = draw(
-            st.sampled_from((slice(None), slice(None), slice(0, 2), slice(None, None, 2), "mask", "all"))
-            | numbers
-            | numbers.map(torch.tensor)
-            | st.lists(numbers, min_size=wide[-1], max_size=wide[-1])
-            | st.lists(numbers, min_size=math.prod(wide), max_size=math.prod(wide)).map(
-                lambda found: torch.tensor(found).view(wide)
+        several = [st.lists(numbers, min_size=count, max_size=count) for count in (wide[-1], math.prod(wide))]
+        masks = [torch.arange(size) < wide[-1]] if size >= wide[-1] else []
+        items += [None] * draw(st.sampled_from((0, 0, 0, 1)))
+        items.append(
+            draw(
+                st.sampled_from((slice(None), slice(None), slice(0, 2), slice(None, None, 2), *masks))
+                | numbers
+                | numbers.map(torch.tensor)
+                | several[0]
+                | several[1].map(lambda found: torch.tensor(found).view(wide))
             )
         )
-        if item == "mask":  # as many as the lists have, so that both may stand side by side
-            item = torch.arange(size) < wide[-1] if size >= wide[-1] else slice(None)
-        items += [None] * draw(st.sampled_from((0, 0, 0, 1)))
-        items.append(slice(None) if isinstance(item, str) else item)
     items += draw(st.sampled_from(([], [...], [None], [..., None])))
     return lambda tensor: tensor[tuple(items)]
 
@@ -1083,7 +1084,7 @@ def expanded(draw, shape):
     return lambda tensor: tensor.expand(*more, *sizes)
 
 
-def turned(draw, shape):
+def done_along(draw, shape):
     dim = place_in(draw, shape)
     return draw(
         st.sampled_from(
@@ -1123,7 +1124,7 @@ MOVES = [
     some_repeated,
     each_repeated,
     expanded,
-    turned,
+    done_along,
     relabelled,
 ]
 
