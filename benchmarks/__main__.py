@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from benchmarks import alternatives, gpu, inputs, looks, memory, overhead, picture, record, tables, trail
+from benchmarks import alternatives, audits, gpu, inputs, looks, memory, overhead, picture, record, tables, trail
 from benchmarks.record import Record
 from benchmarks.timing import Effort
 
@@ -67,6 +67,8 @@ def measure(*, quick: bool) -> Record:
     _say("the trail")
     trailed = list(trail.measure(effort))
     kept = list(trail.held(trail.QUICK if quick else trail.FULL))
+    _say("audits")
+    audited = list(audits.measure(effort))
     steps = list(gpu.measure())
     return Record(
         machine=record.machine(),
@@ -78,6 +80,7 @@ def measure(*, quick: bool) -> Record:
         alternatives=others,
         trailed=trailed,
         kept=kept,
+        audits=audited,
         gpu=steps,
     )
 

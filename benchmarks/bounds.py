@@ -31,6 +31,8 @@ GROWTH = 2.0
 TRAIL = 1.6
 FLAT = 1.05
 """What a trail holds later in training, over what it held before."""
+THROUGHPUT = 0.95
+"""Of a loader that is audited, at least, of its own."""
 
 
 class Verdict(NamedTuple):
@@ -43,6 +45,7 @@ class Verdict(NamedTuple):
         used: Of a ratio: guarded over native as they are used, the median.
         unit: "" for ratios, else what both are in.
         decides: Whether `used` must be within the bound too.
+        least: Whether the bound is one from below.
     """
 
     subject: str
@@ -51,9 +54,12 @@ class Verdict(NamedTuple):
     used: float | None = None
     unit: str = ""
     decides: bool = False
+    least: bool = False
 
     @property
     def met(self) -> bool:
+        if self.least:
+            return self.found >= self.limit
         return self.found <= self.limit and not (self.decides and self.used is not None and self.used > self.limit)
 
 
@@ -83,3 +89,6 @@ def verdicts(record: Record) -> Iterator[Verdict]:
     steps = f"after {late['steps']:,} steps over {early['steps']:,}"
     yield Verdict(f"a trail, records {steps}", FLAT, late["records"] / early["records"], unit=" times")
     yield Verdict(f"a trail, memory {steps}", FLAT, late["python_kib"] / early["python_kib"], unit=" times")
+    for audited in record["audits"]:
+        subject = f"audit, {audited['loader']}"
+        yield Verdict(subject, THROUGHPUT, audited["throughput"], audited["paired"][1], least=True)

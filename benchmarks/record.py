@@ -137,6 +137,23 @@ class Step(TypedDict):
     steps: int
 
 
+class Audited(TypedDict):
+    """An epoch of a loader, alone and audited, in times a batch.
+
+    Attributes:
+        throughput: alone_us / audited_us.
+        paired: The same of single epochs, round by round: 10th percentile, median and 90th percentile.
+        rounds: Of how many rounds.
+    """
+
+    loader: str
+    alone_us: float
+    audited_us: float
+    throughput: float
+    paired: tuple[float, float, float]
+    rounds: int
+
+
 class Record(TypedDict):
     """One run."""
 
@@ -149,6 +166,7 @@ class Record(TypedDict):
     alternatives: list[Alternative]
     trailed: list[Trailed]
     kept: list[Kept]
+    audits: list[Audited]
     gpu: list[Step]
 
 

@@ -141,6 +141,24 @@ def _tables(record: Record) -> Iterator[Table]:
         _kept(record),
     )
     yield Table(
+        "The audit",
+        "An epoch of a loader in memory, in batches of 128: times a batch. throughput: alone / audited, of\n"
+        "the quiet fifth. paired: of single epochs, the median, and the 10th to the 90th percentile.",
+        ("loader", "alone", "audited", "throughput", "paired", "10 to 90 %", "pairs"),
+        [
+            (
+                row["loader"],
+                _time(row["alone_us"]),
+                _time(row["audited_us"]),
+                f"{row['throughput']:.3f}",
+                f"{row['paired'][1]:.3f}",
+                f"{row['paired'][0]:.3f} to {row['paired'][2]:.3f}",
+                str(row["rounds"]),
+            )
+            for row in record["audits"]
+        ],
+    )
+    yield Table(
         "On a GPU",
         "" if record["gpu"] else "Skipped: there is no GPU here.",
         ("logits", "loss", "host, a step", "device, a step", "waits"),
@@ -159,11 +177,11 @@ def _tables(record: Record) -> Iterator[Table]:
         "Bounds",
         "found: the ratio 1 + own / native, or what else is bounded; in strict mode the ratio as used must be\n"
         "within the bound too. Time on a shared machine is no proof, and nothing fails of it.",
-        ("of", "at most", "found", "as used", ""),
+        ("of", "bound", "found", "as used", ""),
         [
             (
                 row.subject,
-                f"{row.limit:g}{row.unit}",
+                f"{'at least' if row.least else 'at most'} {row.limit:g}{row.unit}",
                 f"{row.found:.3f}{row.unit}",
                 "" if row.used is None else f"{row.used:.3f}",
                 "met" if row.met else "NOT MET",

@@ -13,6 +13,7 @@ from safe_ce.findings import (
     Operand,
     SafeCrossEntropyError,
     SafeCrossEntropyWarning,
+    Sample,
     Severity,
     Step,
 )
@@ -20,11 +21,13 @@ from safe_ce.memory import Stats, stats
 from safe_ce.modes import mode, set_logging, set_mode
 
 if TYPE_CHECKING:
+    from safe_ce.auditing import Audit, audit
     from safe_ce.loss import SafeCrossEntropyLoss, cross_entropy, diagnose, flush
     from safe_ce.patching import guarded, install, uninstall
     from safe_ce.recording import trail
 
 __all__ = [
+    "Audit",
     "Blame",
     "Confidence",
     "Finding",
@@ -32,9 +35,11 @@ __all__ = [
     "SafeCrossEntropyError",
     "SafeCrossEntropyLoss",
     "SafeCrossEntropyWarning",
+    "Sample",
     "Severity",
     "Stats",
     "Step",
+    "audit",
     "cross_entropy",
     "diagnose",
     "flush",
@@ -51,6 +56,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _WITH_TORCH = {
+    "safe_ce.auditing": ("Audit", "audit"),
     "safe_ce.loss": ("SafeCrossEntropyLoss", "cross_entropy", "diagnose", "flush"),
     "safe_ce.patching": ("guarded", "install", "uninstall"),
     "safe_ce.recording": ("trail",),

@@ -1,17 +1,17 @@
-"""python -m safe_ce: the demo, the catalogue, and what a message or shapes tell without the tensors."""
+"""python -m safe_ce: the demo, the catalogue, a program or a data loader looked through, and what a message tells."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
 
-from safe_ce.commands import Parser, diagnose, explain, run
+from safe_ce.commands import Parser, audit, diagnose, explain, run
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-COMMANDS = (run, explain, diagnose)
+COMMANDS = (run, audit, explain, diagnose)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -95,6 +95,31 @@ class Blame:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A sample that an audit names, or a whole batch. Batches and positions count from 0.
+
+    Attributes:
+        batch: The number of the batch.
+        position: Where in the batch, or None for the batch as a whole.
+        index: Its index in the loader's data set, or None where the sampler does not tell.
+        seen: What was seen there.
+
+    ``str(sample)`` is the place as the report shows it.
+    """
+
+    batch: int
+    position: int | None = None
+    index: int | None = None
+    seen: str = ""
+
+    def __str__(self) -> str:
+        parts = [f"batch {self.batch}"]
+        parts += [] if self.position is None else [f"position {self.position}"]
+        parts += [] if self.index is None else [f"dataset[{self.index}]"]
+        return ", ".join(parts) + (f": {self.seen}" if self.seen else "")
+
+
+@dataclass(frozen=True)
 class Finding:
     """One catalogued mistake that fits one call. It holds text and shapes, never a tensor.
 
@@ -115,6 +140,8 @@ class Finding:
         call: Which call of its loss it is about, from 1; None for a constructor's, and from `safe_ce.diagnose`.
         rank: The rank of the process in a distributed run, or None.
         traceable: Whether a trail could have shown the operation, and none was recorded.
+        samples: The first samples of a loader that show it, from `safe_ce.audit`; else empty.
+        batches: How many batches of the loader show it; else 0.
 
     ``str(finding)`` is the full report.
     """
@@ -134,6 +161,8 @@ class Finding:
     call: int | None = None
     rank: int | None = None
     traceable: bool = False
+    samples: tuple[Sample, ...] = ()
+    batches: int = 0
 
     def __str__(self) -> str:
         from safe_ce.report import render
@@ -192,7 +221,17 @@ class SafeCrossEntropyWarning(UserWarning):
 
 
 # The public name is what a traceback should show.
-for _public in (Severity, Confidence, Operand, Step, Blame, Finding, SafeCrossEntropyError, SafeCrossEntropyWarning):
+for _public in (
+    Severity,
+    Confidence,
+    Operand,
+    Step,
+    Blame,
+    Sample,
+    Finding,
+    SafeCrossEntropyError,
+    SafeCrossEntropyWarning,
+):
     _public.__module__ = "safe_ce"
 del _public
 

@@ -19,18 +19,7 @@ TRACE = "  trace: inside `with safe_ce.trail():`, or under `python -m safe_ce ru
 def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
     """The full report: the first finding in full, at most two more in a line each."""
     first = findings[0]
-    lines = [f"[{first.code}] {first.summary}", ""]
-    lines += _operands(first.operands)
-    told = None if first.blame is None else _turned(first.blame)
-    for note in first.evidence:
-        if told is None or told not in note:
-            lines += labelled("note", note)
-    if first.blame is not None:
-        lines += _blamed(first.blame)
-    lines += _place(first)
-    lines += labelled("help", first.help)
-    if first.fix is not None:
-        lines += [f"        {statement}" for statement in first.fix.splitlines()]
+    lines = [f"[{first.code}] {first.summary}", "", *_details(first, WIDTH)]
     others = findings[1:]
     if first.confidence is Confidence.CERTAIN:
         others = tuple(other for other in others if other.confidence is not Confidence.POSSIBLE)
@@ -44,6 +33,33 @@ def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
         lines.append(TRACE)
     lines.append(f"  more: python -m safe_ce explain {first.code}")
     return "\n".join(lines)
+
+
+def details(finding: Finding, width: int) -> list[str]:
+    """All of a finding but its headline, in lines of at most ``width`` columns."""
+    return [*_details(finding, width), f"  more: python -m safe_ce explain {finding.code}"]
+
+
+def _details(finding: Finding, width: int) -> list[str]:
+    lines = _operands(finding.operands)
+    told = None if finding.blame is None else _turned(finding.blame)
+    for note in finding.evidence:
+        if told is None or told not in note:
+            lines += labelled("note", note, width)
+    if finding.blame is not None:
+        lines += _blamed(finding.blame)
+    if finding.samples:
+        first, *others = (_fitting(f"{' ' * 6}{sample}", width) for sample in finding.samples)
+        lines += [f"  at: {first.lstrip()}", *others]
+    lines += _place(finding)
+    lines += labelled("help", finding.help, width)
+    if finding.fix is not None:
+        lines += [f"        {statement}" for statement in finding.fix.splitlines()]
+    return lines
+
+
+def _fitting(line: str, width: int) -> str:
+    return line if len(line) <= width else line[: width - 3] + "..."
 
 
 def headline(finding: Finding) -> str:

@@ -13,7 +13,7 @@ import warnings
 import pytest
 
 import safe_ce
-from safe_ce import loss, memory, modes, patching, recording
+from safe_ce import auditing, loss, memory, modes, patching, recording
 from safe_ce.causes import CATALOGUE
 from tests.regenerate import GOLDEN, ROOT, golden, stale
 
@@ -42,7 +42,9 @@ def test_a_report_names_its_fact_first_and_asks_nothing(cause):
     assert all(len(line) <= 100 or "native:" in line or line.startswith("[") for line in report.splitlines())
 
 
-@pytest.mark.parametrize("module", [loss, memory, modes, patching, recording], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [auditing, loss, memory, modes, patching, recording], ids=lambda module: module.__name__
+)
 def test_examples_in_docstrings_run(module):
     result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     safe_ce.set_mode(None)
@@ -88,6 +90,15 @@ def test_the_readme_s_trail_is_a_real_one(tmp_path):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert shown in done.stderr
+
+
+def test_the_readme_s_audit_is_a_real_one(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = re.search(r"```text\n(safe_ce\.audit: .*?)```", README, re.DOTALL)[1]
+    code = re.search(r"<!-- the audit's program -->\n```python\n(.*?)```", README, re.DOTALL)[1]
+    space = {}
+    exec(code, space)
+    assert str(space["found"]) == shown.strip()
 
 
 def test_the_readme_counts_the_catalogue():

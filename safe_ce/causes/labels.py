@@ -110,7 +110,7 @@ def label_out_of_range(call: Call) -> Match | None:
     halves = attempt(call, "target = (target + 1) // 2", labels="made", gives=class_id_form(call)) if signs else None
     return Match(
         CERTAIN,
-        f"{which} out of range: the input has {call.classes} classes, 0 to {call.classes - 1}",
+        f"{which} out of range for {plural(call.classes, 'class')}, 0 to {call.classes - 1}",
         tuple(evidence),
         "; ".join(part for part in (needs, below, "" if below else "or mend the labels where they are read") if part),
         fix=None if halves is None else halves.statements,

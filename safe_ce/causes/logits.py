@@ -86,9 +86,9 @@ def logits_not_finite(call: Call) -> Match | None:
         >>> input = torch.tensor([[0.5, float("nan"), 1.0], [0.1, 0.2, 0.3]])
         >>> target = torch.tensor([0, 2])
     Fix
-        Find where the first NaN or inf arises, in the inputs, by isfinite(), or in a layer, by forward hooks: a division
-        by 0, a log of 0, too large a learning rate, or float16 scores beyond 65504 (train in bfloat16, or with a
-        GradScaler).
+        Find where the first NaN or inf arises, in the inputs, by safe_ce.audit(loader), or in a layer, by forward hooks:
+        a division by 0, a log of 0, too large a learning rate, or float16 scores beyond 65504 (train in bfloat16, or
+        with a GradScaler).
 
         >>> input = torch.tensor([[0.5, 0.4, 1.0], [0.1, 0.2, 0.3]])
     How it is recognised, and when sound calls look alike

@@ -61,7 +61,8 @@ def ragged_batch(call: Call) -> Match | None:
         Expected input batch_size (32) to match target batch_size (17).
     Why it is wrong
         Every row of logits needs its own label. Often the last batch of a loader is smaller, and one side does not
-        follow: a batch size fixed in the model, or labels kept from an earlier batch.
+        follow: a batch size fixed in the model, or labels kept from an earlier batch. Or a collate function leaves bad
+        samples out on one side; safe_ce.audit(loader) finds such batches.
     Example
         >>> input = torch.randn(32, 10)
         >>> target = torch.zeros(17, dtype=torch.int64)

@@ -32,6 +32,13 @@ assert_type(safe_ce.stats().calls, int)
 assert_type(safe_ce.stats().probes, int)
 assert_type(safe_ce.stats().findings, dict[str, int])
 
+found = safe_ce.audit([(input, target)], 10, ignore_index=-1, weight=torch.ones(10), target=1, batches=3)
+assert_type(found, safe_ce.Audit)
+assert_type(found.findings, tuple[Finding, ...])
+assert_type(found.findings[0].samples, tuple[safe_ce.Sample, ...])
+assert_type(found.class_weights, Tensor | None)
+safe_ce.audit(iter([{"x": input, "y": target}]), model=torch.nn.Linear(10, 10), target=lambda batch: batch["y"])
+
 safe_ce.install()
 safe_ce.install(probe="never", ignore=("SCE101",), on_finding=print)
 safe_ce.uninstall()

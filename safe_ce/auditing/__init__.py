@@ -1,0 +1,221 @@
+"""The audit: a look through a data loader before training."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import Dataset, IterableDataset
+
+from safe_ce.auditing import judging
+from safe_ce.auditing.batches import BadLoaderError, Reader
+from safe_ce.auditing.loading import Watched, length_of, random_state_kept, shown_indices
+from safe_ce.auditing.result import Audit
+from safe_ce.auditing.tally import Tally
+from safe_ce.auditing.trial import BATCHES, Trial
+from safe_ce.loss import SafeCrossEntropyLoss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from torch import Tensor
+
+    from safe_ce.auditing.batches import Target
+    from safe_ce.auditing.trial import Model
+
+__all__ = ["Audit", "audit"]
+
+
+def audit(
+    loader: Iterable[Any],
+    num_classes: int | None = None,
+    *,
+    ignore_index: int = -100,
+    weight: Tensor | None = None,
+    model: Model | None = None,
+    target: Target | None = None,
+    batches: int | None = None,
+) -> Audit:
+    """Go once through a loader, before training, and say what the loss will stumble over, and in which samples.
+
+    What is looked at: the rows of inputs and targets, the shape, dtype and kind of the targets, labels against the
+    number of classes, soft targets that are no probabilities, batches that are ignored whole, and inputs that are not
+    finite. The target is judged as the loader gives it: where the training loop still mends it, do so in `target`.
+
+    The loader, its workers and all random state are left as they are. Ctrl-C ends it early, with what was found so far.
+    On a terminal tqdm shows the progress, where it is installed.
+
+    Args:
+        loader: Any iterable of batches: a `DataLoader`, a list, a generator. A batch is a tuple or list, a mapping, as
+            Hugging Face gives them, or a dataclass.
+        num_classes: How many classes there are: labels are class ids below it. Else it is that of the model's output, or
+            of `weight`; where there is neither, labels that are too large cannot be told.
+        ignore_index: As the loss's.
+        weight: As the loss's, a float tensor of shape ``(num_classes,)``.
+        model: The first batches also go through it, without gradient and in evaluation mode, and the loss's own guard
+            judges what comes out. It is called with the inputs as the batch has them, by keyword where they have names,
+            and returns the logits; it is left as it was.
+        target: The target's index, key or name in a batch, or a callable that gives it for a batch. Without, it is the
+            second of two, or goes by a usual name.
+        batches: Look at so many at most.
+
+    Returns:
+        An `Audit`. Its text is the report; `.ok` says that nothing is wrong.
+
+    Raises:
+        ValueError: There is no batch; or it is not clear which entry of a batch is the target, and the text lists them;
+            or a data set was given, which has samples and no batches; or `num_classes` is less than 2.
+        SafeCrossEntropyError: The loss takes no such `weight` or `ignore_index`.
+
+    What the loader or the model raises comes out as it is, with the number of the batch, and what was found before it, as
+    a note.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from safe_ce import audit
+        >>> labels = torch.arange(60) % 10
+        >>> labels[42] = -1
+        >>> found = audit(DataLoader(TensorDataset(torch.randn(60, 5), labels), batch_size=32), num_classes=10)
+        >>> found.ok
+        False
+        >>> found.findings[0].cause
+        'ignore-index-mismatch'
+        >>> print(found.findings[0].samples[0])
+        batch 1, position 10, dataset[42]: label -1
+    """
+    if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
+        raise BadLoaderError("a data set has samples and no batches: audit a DataLoader of it")
+    if num_classes is not None and num_classes < 2:
+        raise BadLoaderError(f"num_classes must be 2 or more, not {num_classes}")
+    if batches is not None and batches < 1:
+        raise BadLoaderError(f"batches must be 1 or more, not {batches}")
+    SafeCrossEntropyLoss(weight, ignore_index=ignore_index, ignore=("weight-invalid",))  # raises what the loss would
+    if num_classes is None and weight is not None and weight.ndim == 1:
+        num_classes = len(weight)
+    return _Auditor(loader, Reader(target), num_classes, ignore_index, weight, model).run(batches)
+
+
+class _Auditor:
+    """One audit under way."""
+
+    def __init__(
+        self,
+        loader: Iterable[Any],
+        read: Reader,
+        classes: int | None,
+        ignored: int,
+        weight: Tensor | None,
+        model: Model | None,
+    ) -> None:
+        self._loader = loader
+        self._read = read
+        self._weight = weight
+        self._watched = Watched(loader)
+        self._tally = Tally(read, classes, ignored, weight)
+        self._trial = None if model is None else Trial(model, ignored, weight)
+        self._complete = self._interrupted = False
+
+    def run(self, most: int | None) -> Audit:
+        """Go through the loader, or through so many batches of it."""
+        try:
+            with random_state_kept(self._loader), _progress(self._loader, most) as shown:
+                self._go(most, shown)
+        except KeyboardInterrupt:
+            self._interrupted = True
+        if not self._tally.batches and not self._interrupted:
+            raise BadLoaderError(
+                "the loader gave no batch: a generator that is used up, or drop_last with less than a batch of samples"
+            )
+        return self._result()
+
+    def _go(self, most: int | None, shown: Callable[[], object] | None) -> None:
+        tally, trial, ahead = self._tally, self._trial, self._watched.ahead
+        batch = asked = None
+        try:
+            iterator = iter(self._watched.batches)
+            while most is None or tally.batches < most:
+                asked = None
+                try:
+                    batch = next(iterator)
+                except StopIteration:
+                    self._complete = True
+                    break
+                asked = ahead.popleft() if ahead else None
+                if trial is not None and tally.batches < BATCHES:
+                    self._try(trial, tally.batches, batch)
+                tally.add(batch, asked)
+                if shown is not None:
+                    shown()
+        except Exception as error:
+            self._note(error, tally.batches, asked if asked is not None or not ahead else ahead[0])
+            raise
+        tally.settle()
+        if trial is not None and self._complete and tally.batches > BATCHES and tally.rows.last != tally.rows.usual:
+            try:
+                self._try(trial, tally.batches - 1, batch)
+            except Exception as error:
+                self._note(error, tally.batches - 1, None)
+                raise
+
+    def _note(self, error: Exception, number: int, asked: Any) -> None:
+        """Have an error say in which batch it arose, and what was seen before."""
+        which = shown_indices(asked)
+        error.add_note(f"safe_ce.audit: in batch {number}, counted from 0" + (f", of {which}" if which else ""))
+        if self._tally.batches:
+            error.add_note(f"of those before it: {self._result()}")
+
+    def _try(self, trial: Trial, number: int, batch: Any) -> None:
+        target = self._read(batch).target
+        trial.run(number, batch, self._read.inputs(batch), target)
+        if trial.classes is not None:
+            self._tally.know_classes(trial.classes)
+
+    def _result(self) -> Audit:
+        self._tally.settle()
+        tally, rows, ids = self._tally, self._tally.rows, self._tally.ids
+        found = list(judging.findings(tally, self._weight, complete=self._complete))
+        notes = list(judging.notes(tally, complete=self._complete, in_order=self._watched.in_order))
+        if self._trial is not None:
+            known = {finding.cause for finding in found}
+            found += judging.of_trial(self._trial, known)
+            notes += judging.notes_of_trial(self._trial, tally.classes)
+        counts = ids.counts()
+        labels = sum(counts.values()) + tally.probabilities.rows
+        return Audit(
+            findings=tuple(sorted(found, key=lambda finding: finding.severity)),
+            notes=tuple(notes),
+            batches=tally.batches,
+            samples=rows.total,
+            complete=self._complete,
+            interrupted=self._interrupted,
+            batch_size=rows.usual,
+            last_batch=rows.last,
+            input=tally.input,
+            targets={form.shown: form.seen.batches for form in tally.forms.values()},
+            num_classes=tally.classes,
+            counts=tuple(judging.class_counts(tally)),
+            labels=labels,
+            ignored=counts.get(tally.ignored, 0),
+        )
+
+
+@contextmanager
+def _progress(loader: Iterable[Any], most: int | None) -> Iterator[Callable[[], object] | None]:
+    """Show the progress on a terminal, by tqdm where it is installed. Gives what counts a batch, or None."""
+    bar = None
+    if sys.stderr is not None and sys.stderr.isatty():
+        try:
+            tqdm = import_module("tqdm").tqdm
+        except ModuleNotFoundError:
+            pass
+        else:
+            known = [count for count in (length_of(loader), most) if count is not None]
+            bar = tqdm(total=min(known, default=None), desc="safe_ce.audit", unit=" batches", leave=False)
+    try:
+        yield None if bar is None else bar.update
+    finally:
+        if bar is not None:
+            bar.close()

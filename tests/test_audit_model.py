@@ -1,0 +1,184 @@
+"""safe_ce.audit with a model: the loss's own guard judges what comes out, and the model is left as it was."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from safe_ce import audit
+
+X = torch.randn(70, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(70) % 10
+LOADER = DataLoader(TensorDataset(X, Y), batch_size=16)  # the last batch has 6 samples
+
+
+def convolutional(*last, outputs=10):
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(144, outputs), *last
+    )
+
+
+class Squeezing(nn.Module):
+    """Its output for a single sample has no batch dimension."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(192, 10)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1)).squeeze()
+
+
+class FixedBatch(nn.Module):
+    """It was written for batches of 16."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(192, 10)
+        self.state = nn.Parameter(torch.zeros(16, 10))
+
+    def forward(self, x):
+        return self.layer(x.flatten(1).sum(0, keepdim=True)) + self.state
+
+
+class Tagger(nn.Module):
+    """Scores of tokens, the classes last, as they are flattened before the loss."""
+
+    def __init__(self, classes=5):
+        super().__init__()
+        self.layer = nn.Embedding(50, classes)
+
+    def forward(self, input_ids):
+        return self.layer(input_ids)
+
+
+class OwnLoss(nn.Module):
+    """As Hugging Face's models: given labels, it shifts them and computes the loss."""
+
+    def __init__(self, classes=50):
+        super().__init__()
+        self.layer = nn.Embedding(50, classes)
+
+    def forward(self, input_ids, labels=None):
+        logits = self.layer(input_ids)
+        loss = None if labels is None else F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        return {"loss": loss, "logits": logits}
+
+
+TOKENS = torch.arange(240).view(20, 12) % 50
+TEXT = [{"input_ids": TOKENS, "labels": TOKENS, "idx": torch.arange(20)}]
+
+
+@pytest.mark.parametrize(
+    ("loader", "model"),
+    [
+        (LOADER, convolutional()),
+        (LOADER, lambda images: convolutional()(images * 2)),
+        (LOADER, Squeezing()),
+        ([(TOKENS, TOKENS % 5)], Tagger()),
+        ([((X[:8], X[:8]), Y[:8])], lambda pair: convolutional()(pair[0] - pair[1])),
+        ([(X[:8], X[:8], Y[:8])], lambda left, right: convolutional()(left - right)),
+        ([{"image": X[:8], "label": Y[:8]}], convolutional()),
+        (TEXT, OwnLoss()),
+        ([{**TEXT[0], "labels": TOKENS % 5}], Tagger()),
+    ],
+)
+def test_a_sound_pair_of_loader_and_model_has_no_finding(loader, model):
+    options = {"target": 2} if isinstance(loader, list) and len(loader[0]) == 3 and isinstance(loader[0], tuple) else {}
+    found = audit(loader, model=model, **options)
+    assert found.findings == ()
+    assert not any("model" in note for note in found.notes)
+    assert found.num_classes in (5, 10, 50)
+
+
+@pytest.mark.parametrize(
+    ("model", "cause", "batch"),
+    [
+        (convolutional(nn.Softmax(1)), "softmax-applied", 0),
+        (convolutional(nn.Unflatten(1, (10, 1, 1))), "logits-extra-dim", 0),
+        (convolutional(outputs=1), "single-logit", 0),
+        (FixedBatch(), "ragged-batch", 4),
+        (lambda x: x.new_full((len(x), 10), torch.nan), "logits-not-finite", 0),
+        (lambda x: x.new_zeros(len(x), 10).argmax(1), "class-ids-as-logits", 0),
+    ],
+)
+def test_the_guard_judges_what_comes_out(model, cause, batch):
+    (finding,) = audit(LOADER, model=model).findings
+    assert (finding.cause, finding.samples[0].batch) == (cause, batch)
+
+
+def test_a_last_batch_of_one_sample_goes_through_too():
+    loader = DataLoader(TensorDataset(X[:65], Y[:65]), batch_size=16)
+    (finding,) = audit(loader, model=Squeezing()).findings
+    assert (finding.cause, finding.samples[0].batch) == ("logits-missing-batch-dim", 4)
+
+
+def test_the_number_of_classes_is_read_off_the_output():
+    found = audit(LOADER, model=convolutional(outputs=8))
+    assert found.num_classes == 8
+    assert [finding.cause for finding in found.findings] == ["label-out-of-range"]
+    assert found.findings[0].batches == 5
+
+
+def test_also_where_the_model_computes_its_loss():
+    found = audit([{"input_ids": TOKENS, "labels": TOKENS + 20}], model=OwnLoss())
+    assert found.num_classes == 50
+    assert [finding.cause for finding in found.findings] == ["label-out-of-range"]
+
+
+def test_a_number_of_outputs_that_is_another_is_said():
+    found = audit(LOADER, 12, model=convolutional())
+    assert "the model has 10 outputs, and num_classes is 12" in found.notes
+
+
+def test_an_output_that_is_no_tensor_is_said():
+    found = audit(LOADER, 10, model=lambda x: {"out": x, "aux": x})
+    assert found.ok
+    assert found.notes[-1].startswith("the model returned a dict of 2: model=lambda")
+
+
+def test_the_model_is_left_bit_for_bit_as_it_was():
+    model = convolutional()
+    model.train()
+    model[1].eval()  # as somebody has frozen it
+    before, modes = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
+    random = torch.get_rng_state()
+    audit(LOADER, model=model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_only_the_first_batches_and_a_smaller_last_one_go_through():
+    seen = []
+
+    def model(x):
+        seen.append(len(x))
+        return x.new_zeros(len(x), 10)
+
+    audit(LOADER, model=model)
+    assert seen == [16, 16, 16, 6]
+    seen.clear()
+    audit(LOADER, model=model, batches=2)
+    assert seen == [16, 16]
+
+
+@pytest.mark.parametrize(("fails_at", "batch"), [(16, 0), (6, 4)])
+def test_what_the_model_raises_comes_out_with_the_batch(fails_at, batch):
+    model = convolutional()
+
+    def failing(x):
+        if len(x) == fails_at:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+        return model(x)
+
+    with pytest.raises(RuntimeError, match="cannot be multiplied") as caught:
+        audit(LOADER, model=failing)
+    assert caught.value.__notes__[0].startswith(f"safe_ce.audit: in batch {batch}, counted from 0")
+    assert all(module.training for module in model.modules())
