@@ -133,29 +133,31 @@ class _Auditor:
 
     def _go(self, most: int | None, shown: Callable[[], object] | None) -> None:
         tally, trial, ahead = self._tally, self._trial, self._watched.ahead
-        batch = asked = None
+        last = asked = None
         try:
-            iterator = iter(self._watched.batches)
-            while most is None or tally.batches < most:
-                asked = None
-                try:
-                    batch = next(iterator)
-                except StopIteration:
-                    self._complete = True
-                    break
+            for batch in self._watched:
                 asked = ahead.popleft() if ahead else None
-                if trial is not None and tally.batches < BATCHES:
-                    self._try(trial, tally.batches, batch)
+                if trial is not None:
+                    last = batch
+                    if tally.batches < BATCHES:
+                        self._try(trial, tally.batches, batch)
                 tally.add(batch, asked)
+                # Before the next one is made: a loader that has its memory back is faster by more than all of this costs.
+                del batch
+                asked = None
                 if shown is not None:
                     shown()
+                if tally.batches == most:
+                    break
+            else:
+                self._complete = True
         except Exception as error:
             self._note(error, tally.batches, asked if asked is not None or not ahead else ahead[0])
             raise
         tally.settle()
         if trial is not None and self._complete and tally.batches > BATCHES and tally.rows.last != tally.rows.usual:
             try:
-                self._try(trial, tally.batches - 1, batch)
+                self._try(trial, tally.batches - 1, last)
             except Exception as error:
                 self._note(error, tally.batches - 1, None)
                 raise

@@ -20,9 +20,10 @@ from torch.utils.data import (
     default_collate,
     default_convert,
 )
+from torch.utils.data.dataloader import _SingleProcessDataLoaderIter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 ROWS = (list, range, tuple)
@@ -49,27 +50,44 @@ class Samples:
 
 
 class Watched:
-    """A loader as it is gone through once.
+    """A loader as it is gone through once, batch by batch.
 
     Attributes:
-        batches: What is iterated over.
         ahead: What the sampler asked for, from the next batch on; empty where that is not known.
         in_order: Whether a batch is sure to hold its samples in the order in which they were asked for: a collate
             function of the user's own may sort them.
     """
 
     def __init__(self, loader: Iterable[Any]) -> None:
-        self.batches = loader
         self.in_order = True
         self.ahead: deque[Any] = deque()
-        if not _tells_its_samples(loader):
+        self._loader: Any = loader
+        self._told = _tells_its_samples(loader)
+        if not self._told:
             return
         # The loader itself is left alone: its twin shares everything with it but the sampler that is listened to.
         twin: Any = copy.copy(loader)
         name = "sampler" if twin.batch_sampler is None else "batch_sampler"
         vars(twin)[name] = Samples(getattr(loader, name), self.ahead)
-        self.batches = twin
+        self._loader = twin
         self.in_order = twin.collate_fn in (default_collate, default_convert)
+
+    def __iter__(self) -> Iterator[Any]:
+        iterator = iter(self._loader)
+        alone = self._told and type(iterator) is _SingleProcessDataLoaderIter
+        return _drawn(iterator._next_data) if alone else iterator
+
+
+def _drawn(next_data: Callable[[], Any]) -> Iterator[Any]:
+    """What a loader without workers gives, but for the mark that it leaves for torch's profiler at every batch.
+
+    That mark takes as long as most of what is looked at in a batch of small images.
+    """
+    try:
+        while True:
+            yield next_data()
+    except StopIteration:
+        return
 
 
 def _tells_its_samples(loader: Any) -> bool:
