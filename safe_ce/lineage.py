@@ -193,9 +193,9 @@ def _squeezed(made: Operation, dim: int) -> Origin | None:
     return _without(made, dim, [place for place in asked if shape[place] == 1])
 
 
-def _reduced(made: Operation, dim: int, default: int = -1) -> Origin | None:
+def _reduced(made: Operation, dim: int, default: int = -1, position: int = 0) -> Origin | None:
     """A dimension of what has lost some of them, or has only one entry left along them."""
-    return _kept_in_place(made, dim) or _without(made, dim, _along(made, len(made.sources[0].shape), default))
+    return _kept_in_place(made, dim) or _without(made, dim, _along(made, len(made.sources[0].shape), default, position))
 
 
 def _indexed(made: Operation, dim: int) -> Origin | None:
@@ -351,13 +351,20 @@ RULES: dict[str, Rule] = {
             "nansum",
             "norm",
             "median",
+            "nanmedian",
             "mode",
             "std",
+            "std_mean",
             "var",
+            "var_mean",
+            "aminmax",
+            "all",
+            "any",
             "select",
         ],
         _reduced,
     ),
+    "kthvalue": partial(_reduced, position=1),
     "unbind": partial(_reduced, default=0),
     "__getitem__": _indexed,
     **dict.fromkeys(("broadcast_to", "expand", "expand_as", "repeat", "tile"), partial(_as_one, which=0)),

@@ -24,10 +24,11 @@ CASTS = frozenset(
 
 WITH_ARGUMENTS = frozenset(
     (
-        "adjoint amax amin argmax argmin cat chunk concat concatenate dstack gather __getitem__ gru hstack index_select "
-        "logsumexp lstm max mean median min mode moveaxis movedim nansum narrow norm permute prod repeat "
-        "repeat_interleave rnn_relu rnn_tanh select split squeeze stack std sum swapaxes swapdims take_along_dim "
-        "tensor_split topk transpose transpose_ unbind unfold unsqueeze unsqueeze_ var vstack"
+        "adjoint all amax amin aminmax any argmax argmin cat chunk concat concatenate dstack gather __getitem__ gru hstack "
+        "index_select kthvalue logsumexp lstm max mean median min mode moveaxis movedim nanmedian nansum narrow norm "
+        "permute prod repeat repeat_interleave rnn_relu rnn_tanh select split squeeze stack std std_mean sum swapaxes "
+        "swapaxes_ swapdims swapdims_ take_along_dim tensor_split topk transpose transpose_ unbind unfold unsqueeze "
+        "unsqueeze_ var var_mean vstack"
     ).split()
 )
 """Operations whose arguments say which dimension became which."""
