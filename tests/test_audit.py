@@ -427,6 +427,8 @@ class TestBatches:
             ({"image": X, "mask": BAD}, {"target": "mask"}),
             ({"labels": Y, "label": BAD}, {"target": "label"}),
             (Pair(BAD, X), {"target": "image"}),
+            (Pair(BAD, X), {"target": 0}),
+            (Batch(X, BAD), {"target": -1}),
             ({"image": X, "annotation": {"id": BAD}}, {"target": lambda batch: batch["annotation"]["id"]}),
             ((X, BAD[:, None]), {"target": lambda batch: batch[1].squeeze(1)}),
             (object(), {"target": lambda batch: BAD}),

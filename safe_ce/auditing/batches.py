@@ -66,18 +66,18 @@ class Reader:
             raise UnclearTargetError(f"a batch is {a(batch)}: pass target=, a callable that picks the target out of it")
         if self.target is None:
             self.target = _key_of_target(batch, found)
-        key = self._key(found)
+        key = self._key(batch, found)
         if key not in found:
             raise UnclearTargetError(f"the batch has no entry {key!r}; it has {_listed(found)}")
         self.pairs = list(found) == [0, 1] and key == 1
         target = found.pop(key)
         return self._read(found, target)
 
-    def _key(self, found: dict[Any, Any]) -> Any:
-        """The target's key; an index may count from the end."""
+    def _key(self, batch: Any, found: dict[Any, Any]) -> Any:
+        """The target's key; an index, which may count from the end, is one of a tuple with names too."""
         target = self.target
-        if isinstance(target, int) and target < 0 and list(found) == list(range(len(found))):
-            return len(found) + target
+        if isinstance(target, int) and not isinstance(batch, Mapping) and -len(found) <= target < len(found):
+            return list(found)[target]
         return target
 
     def inputs(self, batch: Any) -> dict[Any, Any]:
@@ -86,7 +86,7 @@ class Reader:
         if callable(self.target):
             target = self.target(batch)
             return {key: value for key, value in found.items() if value is not target}
-        return {key: value for key, value in found.items() if key != self._key(found)}
+        return {key: value for key, value in found.items() if key != self._key(batch, found)}
 
     @staticmethod
     def _read(inputs: dict[Any, Any], target: Any) -> Read:

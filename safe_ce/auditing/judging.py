@@ -245,8 +245,8 @@ def notes(tally: Tally, *, complete: bool, in_order: bool) -> Iterator[str]:
         yield from _sizes(tally, complete=complete)
     if complete and rows.last == 1 and rows.largest > 1:
         yield (
-            f"the last batch, {tally.batches - 1}, has 1 sample: squeeze() takes its batch dimension away, and"
-            " BatchNorm refuses it in training; drop_last=True leaves it out"
+            f"the last batch, {tally.batches - 1}, has 1 sample: squeeze() takes its batch dimension away"
+            " (SCE111), and BatchNorm refuses it in training; drop_last=True leaves it out"
         )
     if rows.unequal and not rows.ragged:
         yield f"inputs and targets differ in their first dimension, by their layout it seems: {rows.unequal.samples[0]}"
@@ -280,8 +280,8 @@ def _unjudged(tally: Tally) -> Iterator[str]:
     valid = [value for value in counts if value >= 0 and value != tally.ignored]
     if len(valid) > 1 and valid[0] == 1 and valid[-1] == len(valid) and tally.ignored != 0:
         yield (
-            f"labels run from 1 to {valid[-1]} and 0 never occurs: with {valid[-1]} classes they must start at 0;"
-            " num_classes= has this judged"
+            f"labels run from 1 to {valid[-1]} and 0 never occurs: with {valid[-1]} classes they must start at 0"
+            " (SCE209); num_classes= has this judged"
         )
 
 
