@@ -192,7 +192,7 @@ class TestAnEndedContext:
         with pytest.raises(SafeCrossEntropyError) as caught:
             criterion(sound(), TARGET)
         assert caught.value.cause == "label-out-of-range"
-        assert "label 3 is out of range: the input has 3 classes, 0 to 2" in str(caught.value)
+        assert "label 3 is out of range for 3 classes, 0 to 2" in str(caught.value)
         assert "seen in call 4, 1 call ago" in str(caught.value)
         assert "native: RuntimeError: CUDA error: device-side assert triggered" in str(caught.value)
 
