@@ -250,8 +250,8 @@ BROKEN = {
     "an infinite half-precision input": Broken(
         lambda: audit(loader(changed(X.half(), (42, 0, 3, 3), torch.inf), Y), 5), "logits-not-finite", [(2, 10, 42)]
     ),
-    "NaN in one of several inputs": Broken(
-        lambda: audit([{"a": X[:8], "b": changed(X[:8], (3, 0), torch.nan), "label": Y[:8]}], 5),
+    "NaN in what the model reads first": Broken(
+        lambda: audit([{"b": X[:8], "image": changed(X[:8], (3, 0), torch.nan), "label": Y[:8]}], 5),
         "logits-not-finite",
         [(0, 3, None)],
     ),

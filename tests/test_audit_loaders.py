@@ -117,13 +117,13 @@ class TestTheSamplesAreNamed:
 
         assert named(DataLoader(SET, batch_size=8, collate_fn=collate)) == {None}
 
-    def test_not_by_workers_that_persist_from_before(self):
+    def test_by_workers_of_its_own_while_those_that_persist_are_in_an_epoch(self):
         loader = DataLoader(SET, batch_size=7, num_workers=1, persistent_workers=True)
-        before = [y.tolist() for _, y in loader]
-        iterator = loader._iterator
-        assert named(loader) == {None}
+        iterator = iter(loader)
+        first = next(iterator)[1].tolist()
+        assert named(loader) == {5, 41}
         assert loader._iterator is iterator
-        assert [y.tolist() for _, y in loader] == before
+        assert [first, *(y.tolist() for _, y in iterator)] == [y.tolist() for _, y in loader]
 
     def test_not_of_a_loader_with_an_iteration_of_its_own(self):
         class Skipping(DataLoader):
@@ -219,7 +219,7 @@ class TestAFailure:
             audit(DataLoader(Failing(), batch_size=7, num_workers=workers), 4)
         where, before = caught.value.__notes__
         assert where == "safe_ce.audit: in batch 5, counted from 0, of dataset[35:42]"
-        assert before.startswith("of those before it: safe_ce.audit: the first 35 samples in 5 batches: 1 finding\n")
+        assert before.startswith("what was seen: safe_ce.audit: the first 35 samples in 5 batches: 1 finding\n")
         assert "at: batch 0, position 5, dataset[5]: label -1" in before
 
     def test_in_the_first_batch_has_nothing_before_it(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from contextlib import contextmanager
 from importlib import import_module
@@ -56,7 +57,7 @@ def audit(
         weight: As the loss's, a float tensor of shape ``(num_classes,)``.
         model: The first batches also go through it, without gradient and in evaluation mode, and the loss's own guard
             judges what comes out. It is called with the inputs as the batch has them, by keyword where they have names,
-            and returns the logits; it is left as it was.
+            and returns the logits. It is as before afterwards, but for what it notes by itself when it is called.
         target: The target's index, key or name in a batch, or a callable that gives it for a batch. Without, it is the
             second of two, or goes by a usual name.
         batches: Look at so many at most.
@@ -67,6 +68,7 @@ def audit(
     Raises:
         ValueError: There is no batch; or it is not clear which entry of a batch is the target, and the text lists them;
             or a data set was given, which has samples and no batches; or `num_classes` is less than 2.
+        TypeError: `num_classes` or `batches` is no whole number.
         SafeCrossEntropyError: The loss takes no such `weight` or `ignore_index`.
 
     What the loader or the model raises comes out as it is, with the number of the batch, and what was found before it, as
@@ -88,14 +90,13 @@ def audit(
     """
     if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
         raise BadLoaderError("a data set has samples and no batches: audit a DataLoader of it")
+    num_classes, batches = (None if given is None else operator.index(given) for given in (num_classes, batches))
     if num_classes is not None and num_classes < 2:
         raise BadLoaderError(f"num_classes must be 2 or more, not {num_classes}")
     if batches is not None and batches < 1:
         raise BadLoaderError(f"batches must be 1 or more, not {batches}")
     SafeCrossEntropyLoss(weight, ignore_index=ignore_index, ignore=("weight-invalid",))  # raises what the loss would
-    if num_classes is None and weight is not None and weight.ndim == 1:
-        num_classes = len(weight)
-    return _Auditor(loader, Reader(target), num_classes, ignore_index, weight, model).run(batches)
+    return _Auditor(loader, Reader(target), num_classes, operator.index(ignore_index), weight, model).run(batches)
 
 
 class _Auditor:
@@ -113,9 +114,10 @@ class _Auditor:
         self._loader = loader
         self._read = read
         self._weight = weight
+        self._weighted = len(weight) if weight is not None and weight.ndim == 1 and len(weight) > 1 else None
         self._watched = Watched(loader)
-        self._tally = Tally(read, classes, ignored, weight)
         self._trial = None if model is None else Trial(model, ignored, weight)
+        self._tally = Tally(read, self._weighted if model is None and classes is None else classes, ignored, weight)
         self._complete = self._interrupted = False
 
     def run(self, most: int | None) -> Audit:
@@ -137,12 +139,13 @@ class _Auditor:
         try:
             for batch in self._watched:
                 asked = ahead.popleft() if ahead else None
+                if trial is None or tally.batches >= BATCHES:
+                    tally.add(batch, asked)
+                else:
+                    self._try_and_add(trial, batch, asked)
                 if trial is not None:
-                    last = batch
-                    if tally.batches < BATCHES:
-                        self._try(trial, tally.batches, batch)
-                tally.add(batch, asked)
-                # Before the next one is made: a loader that has its memory back is faster by more than all of this costs.
+                    last = (batch, asked) if tally.ends_unusual else None
+                # Before the next one is made: a loader that has its memory back is faster.
                 del batch
                 asked = None
                 if shown is not None:
@@ -155,40 +158,34 @@ class _Auditor:
             self._note(error, tally.batches, asked if asked is not None or not ahead else ahead[0])
             raise
         tally.settle()
-        if trial is not None and self._complete and tally.batches > BATCHES and tally.rows.last != tally.rows.usual:
+        if trial is not None and self._complete and tally.batches > BATCHES and last is not None:
             try:
-                self._try(trial, tally.batches - 1, last)
+                trial.run(tally.batches - 1, last[0], self._read(last[0]))
             except Exception as error:
-                self._note(error, tally.batches - 1, None)
+                self._note(error, tally.batches - 1, last[1])
                 raise
+
+    def _try_and_add(self, trial: Trial, batch: Any, asked: Any) -> None:
+        read = self._read(batch)
+        trial.run(self._tally.batches, batch, read)
+        classes = trial.classes if trial.classes is not None else self._weighted
+        if classes is not None:
+            self._tally.know_classes(classes)
+        self._tally.add(batch, asked, read)
 
     def _note(self, error: Exception, number: int, asked: Any) -> None:
         """Have an error say in which batch it arose, and what was seen before."""
         which = shown_indices(asked)
         error.add_note(f"safe_ce.audit: in batch {number}, counted from 0" + (f", of {which}" if which else ""))
         if self._tally.batches:
-            error.add_note(f"of those before it: {self._result()}")
-
-    def _try(self, trial: Trial, number: int, batch: Any) -> None:
-        target = self._read(batch).target
-        trial.run(number, batch, self._read.inputs(batch), target)
-        if trial.classes is not None:
-            self._tally.know_classes(trial.classes)
+            error.add_note(f"what was seen: {self._result()}")
 
     def _result(self) -> Audit:
         self._tally.settle()
-        tally, rows, ids = self._tally, self._tally.rows, self._tally.ids
-        found = list(judging.findings(tally, self._weight, complete=self._complete))
-        notes = list(judging.notes(tally, complete=self._complete, in_order=self._watched.in_order))
-        if self._trial is not None:
-            known = {finding.cause for finding in found}
-            found += judging.of_trial(self._trial, known)
-            notes += judging.notes_of_trial(self._trial, tally.classes)
-        counts = ids.counts()
-        labels = sum(counts.values()) + tally.probabilities.rows
+        tally, rows = self._tally, self._tally.rows
         return Audit(
-            findings=tuple(sorted(found, key=lambda finding: finding.severity)),
-            notes=tuple(notes),
+            findings=tuple(judging.findings(tally, self._trial, self._weight, complete=self._complete)),
+            notes=tuple(judging.notes(tally, self._trial, complete=self._complete, in_order=self._watched.in_order)),
             batches=tally.batches,
             samples=rows.total,
             complete=self._complete,
@@ -196,11 +193,12 @@ class _Auditor:
             batch_size=rows.usual,
             last_batch=rows.last,
             input=tally.input,
-            targets={form.shown: form.seen.batches for form in tally.forms.values()},
+            targets=judging.shown_targets(tally),
             num_classes=tally.classes,
+            ignore_index=tally.ignored,
             counts=tuple(judging.class_counts(tally)),
-            labels=labels,
-            ignored=counts.get(tally.ignored, 0),
+            labels=judging.labels(tally),
+            ignored=tally.ids.ignored_in_all,
         )
 
 

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 
+from safe_ce import probe
 from safe_ce.causes.cause import a, described, dtype_name
+from safe_ce.contract import FLOATS
 
-TARGETS = ("labels", "label", "targets", "target", "y")
+TARGETS = ("labels", "label", "label_ids", "targets", "target", "y")
 """Names under which a batch holds the target, where it has names and exactly one of these is among them."""
 
 INPUTS = (
@@ -21,8 +22,8 @@ INPUTS = (
 )
 """Names of what a model reads first, in the order in which they are looked for."""
 
-UNCHECKED = ("mask", "bias")
-"""Parts of the names of inputs in which an infinity is meant."""
+UNCHECKED = {"mask", "masks", "bias"}
+"""Words in the names of inputs in which an infinity is meant."""
 
 Target = Hashable | Callable[[Any], Any]
 
@@ -39,11 +40,15 @@ class Read(NamedTuple):
     """A batch, read.
 
     Attributes:
+        inputs: Its entries but for the target.
+        name: That of what a model reads first.
         source: What a model reads first: a tensor, or a list, tuple or mapping of them.
         floats: The floating-point tensors among the inputs, by name.
         target: The target.
     """
 
+    inputs: dict[Any, Any]
+    name: str
     source: Any
     floats: tuple[tuple[str, Tensor], ...]
     target: Any
@@ -55,13 +60,13 @@ class Reader:
     def __init__(self, target: Target | None) -> None:
         self.target = target
         self.pairs = False
-        """Whether batches are pairs of an input and a target."""
+        """Whether batches are pairs of an input and a target, as they are."""
 
     def __call__(self, batch: Any) -> Read:
+        found = entries(batch)
         if callable(self.target):
             target = self.target(batch)
-            return self._read({key: value for key, value in entries(batch).items() if value is not target}, target)
-        found = entries(batch)
+            return _read(_without(found, target), target)
         if not found:
             raise UnclearTargetError(f"a batch is {a(batch)}: pass target=, a callable that picks the target out of it")
         if self.target is None:
@@ -69,9 +74,15 @@ class Reader:
         key = self._key(batch, found)
         if key not in found:
             raise UnclearTargetError(f"the batch has no entry {key!r}; it has {_listed(found)}")
+        target = found[key]
+        if isinstance(target, Mapping) or (isinstance(target, (list, tuple)) and first_tensor(target) is not None):
+            parts = _listed(entries(target))
+            raise UnclearTargetError(
+                f"the target is {a(target)}; pass target=, a callable that picks it: lambda batch: batch[{key!r}][...]"
+                f", of {parts}"
+            )
         self.pairs = list(found) == [0, 1] and key == 1
-        target = found.pop(key)
-        return self._read(found, target)
+        return _read({name: value for name, value in found.items() if name != key}, target)
 
     def _key(self, batch: Any, found: dict[Any, Any]) -> Any:
         """The target's key; an index, which may count from the end, is one of a tuple with names too."""
@@ -80,19 +91,25 @@ class Reader:
             return list(found)[target]
         return target
 
-    def inputs(self, batch: Any) -> dict[Any, Any]:
-        """The entries of a batch but for the target."""
-        found = entries(batch)
-        if callable(self.target):
-            target = self.target(batch)
-            return {key: value for key, value in found.items() if value is not target}
-        return {key: value for key, value in found.items() if key != self._key(batch, found)}
 
-    @staticmethod
-    def _read(inputs: dict[Any, Any], target: Any) -> Read:
-        named = {"input": inputs[0]} if list(inputs) == [0] else inputs
-        floats = tuple((name, tensor) for name, tensor in _tensors(named) if _is_checked(name, tensor))
-        return Read(source_of(inputs), floats, target)
+def _without(found: dict[Any, Any], target: Any) -> dict[Any, Any]:
+    """The entries of a batch but for what a target is, or was made of."""
+    rest = {key: value for key, value in found.items() if value is not target}
+    if len(rest) < len(found):
+        return rest
+    made_of = (1,) if list(found) == [0, 1] else TARGETS
+    return {key: value for key, value in found.items() if key not in made_of}
+
+
+def _read(inputs: dict[Any, Any], target: Any) -> Read:
+    name = _name_of_source(inputs)
+    shown = "input" if list(inputs) == [0] else f"input {name}" if isinstance(name, int) else str(name)
+    named = {f"input {key}" if isinstance(key, int) else key: value for key, value in inputs.items()}
+    named = {"input": inputs[0]} if list(inputs) == [0] else named
+    floats = tuple((part, tensor) for part, tensor in _tensors(named) if _is_checked(part, tensor))
+    source = inputs.get(name)
+    tensor = as_tensor(source)
+    return Read(inputs, shown, source if tensor is None else tensor, floats, target)
 
 
 def entries(batch: Any) -> dict[Any, Any]:
@@ -107,30 +124,17 @@ def entries(batch: Any) -> dict[Any, Any]:
         return {field.name: getattr(batch, field.name) for field in fields(batch)}
     if hasattr(batch, "keys") and hasattr(batch, "__getitem__"):
         return {key: batch[key] for key in batch.keys()}  # noqa: SIM118 - it may have keys and be no mapping
-    return {}
+    if isinstance(batch, Tensor) or not hasattr(batch, "__dict__"):
+        return {}
+    return {name: value for name, value in vars(batch).items() if not name.startswith("_")}
 
 
-def source_of(inputs: Mapping[Any, Any]) -> Any:
-    """What a model reads first, of the inputs of a batch; None where there is nothing."""
+def _name_of_source(inputs: Mapping[Any, Any]) -> Any:
+    """The name of what a model reads first, of the inputs of a batch; None where there is nothing."""
     for name in INPUTS:
         if name in inputs:
-            return inputs[name]
-    return next((value for value in inputs.values() if _first_tensor(value) is not None), None)
-
-
-def rows_of(source: Any, targets: int) -> int | None:
-    """How many samples the inputs hold, or None where that cannot be told.
-
-    Args:
-        source: What a model reads first.
-        targets: How many the target holds: a list of inputs may be a list of so many, or a list of parts of each.
-    """
-    if isinstance(source, PackedSequence):
-        return int(source.batch_sizes[0])
-    if isinstance(source, (list, tuple)) and len(source) == targets:
-        return targets
-    first = _first_tensor(source)
-    return None if first is None or not first.ndim else first.size(0)
+            return name
+    return next((name for name, value in inputs.items() if first_tensor(value) is not None), next(iter(inputs), None))
 
 
 def shown_tensor(tensor: Tensor) -> str:
@@ -140,9 +144,7 @@ def shown_tensor(tensor: Tensor) -> str:
 
 def _is_checked(name: str, tensor: Tensor) -> bool:
     """Whether an input's values are looked at."""
-    if not tensor.is_floating_point() or tensor.layout is not torch.strided or tensor.is_meta:
-        return False
-    return not any(part in name for part in UNCHECKED)
+    return tensor.dtype in FLOATS and probe.is_readable(tensor) and not set(name.split("_")) & UNCHECKED
 
 
 def _key_of_target(batch: Any, found: dict[Any, Any]) -> Any:
@@ -162,7 +164,22 @@ def _shown(value: Any) -> str:
     return shown_tensor(value) if isinstance(value, Tensor) else described(value)
 
 
-def _first_tensor(value: Any) -> Tensor | None:
+def as_tensor(value: Any) -> Tensor | None:
+    """A tensor, or an array of NumPy's as one; None for anything else."""
+    if isinstance(value, Tensor):
+        return value
+    if (
+        not hasattr(value, "__array_interface__")
+        or getattr(value, "dtype", None) is None
+        or value.dtype.kind not in "biuf"
+    ):
+        return None
+    with probe.unwarned():  # of an array that cannot be written to
+        return torch.as_tensor(value)
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """The first tensor in a value, or None."""
     return next((tensor for _, tensor in _tensors({"": value})), None)
 
 
@@ -170,8 +187,9 @@ def _tensors(values: Mapping[Any, Any]) -> list[tuple[str, Tensor]]:
     """The tensors among values, in lists, tuples and mappings too, by the name of the entry that they are in."""
     found = []
     for name, value in values.items():
-        if isinstance(value, Tensor):
-            found.append((str(name), value))
+        tensor = as_tensor(value)
+        if tensor is not None:
+            found.append((str(name), tensor))
         elif isinstance(value, Mapping):
             found += _tensors(value)
         elif isinstance(value, (list, tuple)):

@@ -5,13 +5,14 @@ Nothing grows with the number of batches.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from safe_ce.auditing.loading import index_at, shown_indices
-from safe_ce.causes.evidence import NORMALIZED
+from safe_ce.causes.evidence import NORMALIZED, zeros_and_ones
 from safe_ce.findings import Sample
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ FIRST = 5
 """Samples that are named of each kind of thing."""
 
 WINDOW = 10**6
-"""Ids that are counted one by one."""
+"""Ids that are counted one by one where the number of classes is not known."""
 
-BELOW = -1024
-"""The lowest of them."""
+HUGE = 2**31
+"""What no class id comes near."""
 
 SMALL = 1024
 """Ids of a batch that are counted together with those of others."""
@@ -37,6 +38,12 @@ VOID = 255
 
 KINDS = 64
 """Different bad ids that are told apart."""
+
+NEGATIVE = -1e-6
+"""How far below 0 a probability may be that was rounded."""
+
+ROWS_KEPT = 64
+"""Rows of soft targets that are no probabilities, of which the catalogue is asked."""
 
 
 class Place(NamedTuple):
@@ -69,8 +76,11 @@ class Seen:
     def add(self, samples: Iterable[Sample]) -> None:
         """Count a batch, and keep its samples while there are few."""
         self.batches += 1
-        if len(self.samples) < FIRST:
-            self.samples += list(samples)[: FIRST - len(self.samples)]
+        self.samples += islice(samples, FIRST - len(self.samples))
+
+    def add_whole(self, place: Place, seen: str) -> None:
+        """Count a batch, and keep it as a whole while there are few."""
+        self.add(place.whole(seen) for _ in range(1))
 
 
 class Together:
@@ -122,24 +132,40 @@ class Ids:
     def __init__(self, classes: int | None, ignored: int) -> None:
         self.classes = classes
         self.ignored = ignored
-        self.bad: dict[int, Seen] = {}
-        """Ids that no class has; where the number of classes is not known, those that may be none."""
+        self.total = 0
+        """Ids in all."""
+        self.wrong: dict[int, int] = {}
+        """Ids that no class has, and how often; of more than `KINDS` of them the first."""
+        self.wrong_in_all = 0
+        self.wrong_in = Seen()
+        """Batches with such ids."""
+        self.places: dict[int, Seen] = {}
+        """Where the first of them are; and, of masks, those of `VOID`, which may be a class."""
         self.all_ignored = Seen()
-        self.beyond: dict[int, int] = {}
-        """Ids outside the window, and how often."""
+        self._ignored_outside = 0
+        """How often `ignored` occurred, where it is no class."""
         self._together: Together | None = None
-        self._lowest = 0
-        self._counts = torch.zeros(classes or 1, dtype=torch.int64)
+        self._counts = torch.zeros(classes or 1, dtype=torch.int64, device="cpu")
+
+    @property
+    def ignored_in_all(self) -> int:
+        """How often `ignored` occurred."""
+        inside = int(self._counts[self.ignored]) if 0 <= self.ignored < len(self._counts) else 0
+        return inside + self._ignored_outside
 
     def add(self, ids: Tensor, place: Place) -> None:
         """Count a batch's ids: an integer tensor of at least one element, with the samples in its first dimension."""
-        low, high = (bound.item() for bound in ids.aminmax())
+        flat = ids.reshape(-1)
+        self.total += len(flat)
+        low, high = _bounds(flat)
         if low == high == self.ignored:
-            self.all_ignored.add([place.whole(f"nothing but {self.ignored} in the labels")])
-        if low < 0 or high >= (self.classes or WINDOW) or (high == VOID and ids.ndim > 2):
-            self._add_odd(ids, place)
+            self.all_ignored.add_whole(place, f"nothing but {self.ignored} in the labels")
+        if not self._are_classes(low, high) and low <= self.ignored <= high:
+            flat, low, high = self._without_ignored(flat)
+        if self._are_classes(low, high) and (high != VOID or ids.ndim < 3 or self.classes is not None):
+            self._count(flat, high)
         else:
-            self._count(ids.reshape(-1), 0)
+            self._add_odd(ids, flat, place)
 
     def together_with(self, ids: Tensor) -> Together | None:
         """Where batches like this one wait, until they are settled; None where their ids are looked at one by one."""
@@ -154,9 +180,10 @@ class Ids:
         if self._together is None or not len(self._together):
             return
         together, places = self._together.take()
-        low, high = (bound.item() for bound in together.aminmax())
-        if low >= 0 and high < (self.classes or WINDOW):
-            self._count(together.reshape(-1), 0)
+        low, high = _bounds(together)
+        if self._are_classes(low, high):
+            self.total += together.numel()
+            self._count(together.reshape(-1), high)
             return
         for ids, place in zip(together, places, strict=True):
             self.add(ids, place)
@@ -167,66 +194,86 @@ class Ids:
         self.classes = classes
 
     def counts(self) -> dict[int, int]:
-        """How often each id occurs that occurs at all."""
+        """How often each id occurs that occurs at all, but for one that is ignored."""
         self.settle()
         where = self._counts.nonzero().reshape(-1)
-        found = dict(zip((where + self._lowest).tolist(), self._counts[where].tolist(), strict=True))
-        return dict(sorted((found | self.beyond).items()))
+        found = dict(zip(where.tolist(), self._counts[where].tolist(), strict=True))
+        found.pop(self.ignored, None)
+        return dict(sorted((found | self.wrong).items()))
 
     def of_classes(self, classes: int) -> Tensor:
-        """How often each class occurs."""
+        """How often each class occurs, but for one that is ignored."""
         self.settle()
-        own = self._counts[-self._lowest :][:classes]
+        own = self._counts[:classes].clone()
+        if 0 <= self.ignored < len(own):
+            own[self.ignored] = 0
         return torch.cat([own, own.new_zeros(classes - len(own))])
 
     def add_counts(self, counts: dict[int, int]) -> None:
         """Count ids that were met elsewhere."""
         for value, count in counts.items():
-            self._grow(0, value + 1)
-            self._counts[value - self._lowest] += count
+            self.total += count
+            self._grow(value + 1)
+            self._counts[value] += count
 
-    def _count(self, ids: Tensor, lowest: int) -> None:
-        found = torch.bincount(ids - lowest if lowest else ids, minlength=len(self._counts)).cpu()
-        if lowest == self._lowest and len(found) == len(self._counts):
-            self._counts += found
-            return
-        self._grow(lowest, lowest + len(found))
-        self._counts[lowest - self._lowest :][: len(found)] += found
+    def discount(self, count: int) -> None:
+        """Leave so many zeros out of the counts: they stand for what is no id."""
+        self._counts[0] -= count
 
-    def _grow(self, lowest: int, end: int) -> None:
-        below = max(0, self._lowest - lowest)
-        above = max(0, end - self._lowest - len(self._counts))
-        if below or above:
-            self._counts = torch.nn.functional.pad(self._counts, (below, above))
-            self._lowest -= below
+    def _are_classes(self, low: int, high: int) -> bool:
+        return low >= 0 and high < (self.classes or WINDOW)
 
-    def _add_odd(self, ids: Tensor, place: Place) -> None:
-        flat = ids.reshape(-1).long()
-        outside = (flat < BELOW) | (flat >= WINDOW)
-        if outside.any():
-            for value, count in zip(*(part.tolist() for part in flat[outside].unique(return_counts=True)), strict=True):
-                if value in self.beyond or len(self.beyond) < KINDS:
-                    self.beyond[value] = self.beyond.get(value, 0) + count
-            inside = flat[~outside]
-        else:
-            inside = flat
-        if inside.numel():
-            self._count(inside, min(0, int(inside.min())))
-        wrong = (flat < 0) | (flat >= (self.classes or WINDOW))
-        if self.classes is None and ids.ndim > 2:
-            wrong |= flat == VOID
-        wrong &= flat != self.ignored
-        if not wrong.any():
-            return
-        each = flat.numel() // ids.shape[0] if ids.ndim else 1
-        for value in flat[wrong].unique()[:KINDS].tolist():
-            seen = self.bad.get(value)
-            if seen is None:
-                if len(self.bad) == KINDS:
-                    continue
-                seen = self.bad[value] = Seen()
-            places = (flat == value).nonzero().reshape(-1) // each if len(seen.samples) < FIRST else flat[:0]
-            seen.add(place.sample(at, f"label {value}") for at in places.unique()[:FIRST].tolist())
+    def _without_ignored(self, flat: Tensor) -> tuple[Tensor, int, int]:
+        """Ids with classes in the place of those that are ignored, and their bounds."""
+        ignored = flat == self.ignored
+        count = int(ignored.count_nonzero())
+        self._ignored_outside += count
+        if count == len(flat):
+            return flat[:0], 0, 0
+        flat = flat.masked_fill(ignored, 0)
+        self._counts[0] -= count
+        return flat, *_bounds(flat)
+
+    def _count(self, ids: Tensor, high: int) -> None:
+        """Count ids from 0 to ``high``."""
+        self._grow(high + 1)
+        if high < len(ids) or ids.device.type != "cpu":
+            found = torch.bincount(ids).cpu()
+            self._counts[: len(found)] += found
+        else:  # a table of all the classes would be larger than the batch
+            self._counts.index_add_(0, ids.long(), _ONE.expand(len(ids)))
+
+    def _grow(self, end: int) -> None:
+        if end > len(self._counts):
+            self._counts = torch.nn.functional.pad(self._counts, (0, end - len(self._counts)))
+
+    def _add_odd(self, ids: Tensor, flat: Tensor, place: Place) -> None:
+        flat = flat.long()
+        wrong = (flat < 0) | (flat >= (self.classes or HUGE))
+        counted = flat[~wrong & (flat < (self.classes or WINDOW))]
+        if counted.numel():
+            self._count(counted, int(counted.max()))
+        void = flat == VOID if self.classes is None and ids.ndim > 2 else None
+        located = wrong if void is None else wrong | void
+        values, counts = flat[located].unique(return_counts=True)
+        each = len(flat) // ids.shape[0] if ids.ndim else 1
+        for value, count in zip(values[:KINDS].tolist(), counts[:KINDS].tolist(), strict=True):
+            if value not in self.places and len(self.places) == KINDS:
+                continue
+            seen, samples = self.places.setdefault(value, Seen()), []
+            if len(seen.samples) < FIRST:
+                at = ((flat == value).nonzero().reshape(-1) // each).unique()[:FIRST].tolist()
+                samples = [place.sample(position, f"label {value}") for position in at]
+            seen.add(samples)
+            if not 0 <= value < (self.classes or HUGE):
+                self.wrong[value] = self.wrong.get(value, 0) + count
+        count = int(wrong.count_nonzero())
+        self.wrong_in_all += count
+        if count:
+            self.wrong_in.add(())
+
+
+_ONE = torch.ones(1, dtype=torch.int64, device="cpu")
 
 
 class Probabilities:
@@ -238,72 +285,68 @@ class Probabilities:
         self.rows = 0
         self.odd_rows = 0
         self.odd = Seen()
+        self.kept: list[Tensor] = []
+        """The first odd rows, float64."""
         self.one_hot = 0
         """Batches in which every row is one-hot."""
         self.batches = 0
 
-    def add(self, rows: Tensor, place: Place) -> Tensor | None:
-        """Count a batch's rows.
-
-        Args:
-            rows: Of shape (samples, ..., classes).
-            place: The batch.
-
-        Returns:
-            A batch in which every sample is odd, to be looked at more closely; None where there is none.
-        """
+    def add(self, rows: Tensor, place: Place) -> None:
+        """Count a batch's rows, of shape (samples, ..., classes)."""
         classes = rows.shape[-1]
-        flat = rows.reshape(-1, classes)
+        flat = rows.detach().reshape(-1, classes)
         flat = flat if flat.dtype is torch.float64 else flat.float()
         totals = flat.sum(1)
-        least, most = (bound.item() for bound in totals.aminmax())
-        low, high = (bound.item() for bound in flat.aminmax())
+        least, most, low, high = torch.stack([*totals.aminmax(), *flat.aminmax()]).tolist()
         self.batches += 1
         self.rows += len(flat)
-        sound = least > 1 - NORMALIZED and most < 1 + NORMALIZED and low >= -1e-6
-        if self.one_hot == self.batches - 1 and sound and low == 0 and high == 1:
-            self.one_hot += bool(((flat == 0) | (flat == 1)).all())
-        if sound:
+        if least > 1 - NORMALIZED and most < 1 + NORMALIZED and low >= NEGATIVE:
+            if self.one_hot == self.batches - 1 and low == 0 and high == 1:
+                self.one_hot += zeros_and_ones(flat)
             self.sums = _added(self.sums, flat.sum(0, dtype=torch.float64).cpu())
-            return None
-        off = ~((totals - 1).abs() <= NORMALIZED) | ~(flat.amin(1) >= -1e-6)
-        self.sums = _added(self.sums, flat[~off].sum(0, dtype=torch.float64).cpu())
+            return
+        off = ~((totals - 1).abs() <= NORMALIZED) | ~(flat.amin(1) >= NEGATIVE)
+        sound = ~off | ((flat == 0) | (flat == 1)).all(1)  # several classes at once are counted, too
+        self.sums = _added(self.sums, flat[sound].sum(0, dtype=torch.float64).cpu())
         self.odd_rows += int(off.sum())
+        room = ROWS_KEPT - len(self.kept)
+        self.kept += flat[off][:room].double().cpu().unbind()
         whose = off.reshape(rows.shape[0], -1)
-        samples = whose.any(1).nonzero().reshape(-1)
-        self.odd.add(
-            place.sample(at, _said(flat.reshape(len(rows), -1, classes)[at][whose[at]][0]))
-            for at in samples[:FIRST].tolist()
-        )
-        return rows[samples]
+        samples = whose.any(1).nonzero().reshape(-1)[:FIRST].tolist()
+        self.odd.add(place.sample(at, _said(flat.reshape(len(rows), -1, classes)[at][whose[at]][0])) for at in samples)
 
 
 class OneHot:
-    """One-hot integers so far: a batch that is none shows that they are class ids of several positions."""
+    """The one-hot integers of a form: a batch that is none may show that they are class ids of several positions."""
 
     def __init__(self) -> None:
+        self.rows = 0
         self.ones = 0
         self.zeros = 0
         self.sums: Tensor | None = None
         """What the classes have in all."""
 
-    def add(self, target: Tensor, dim: int, *, several: bool) -> bool:
-        """Count a batch whose classes are in a dimension; False where it is not one-hot, or multi-hot."""
-        if not is_one_hot(target, dim, several=several):
-            return False
+    def add(self, target: Tensor, dim: int) -> None:
+        """Count a batch of zeros and ones whose classes are in a dimension."""
         ones = int(target.sum())
+        self.rows += target.numel() // target.shape[dim]
         self.ones += ones
         self.zeros += target.numel() - ones
         self.sums = _added(self.sums, target.movedim(dim, 0).flatten(1).sum(1, dtype=torch.float64).cpu())
-        return True
 
 
 def is_one_hot(target: Tensor, dim: int, *, several: bool) -> bool:
     """Whether integers are zeros, and along a dimension a single one in every row, or several."""
     if target.shape[dim] < 2 or not target.numel():
         return False
-    low, high = (int(bound) for bound in target.to(torch.int64).aminmax())
+    low, high = _bounds(target.to(torch.int64))
     return low == 0 and high == 1 and (several or bool((target.sum(dim) == 1).all()))
+
+
+def _bounds(ids: Tensor) -> tuple[int, int]:
+    """The smallest and the largest of some integers, with one wait for a device."""
+    low, high = torch.stack(torch.aminmax(ids)).tolist()
+    return low, high
 
 
 def _added(sums: Tensor | None, more: Tensor) -> Tensor:
@@ -316,6 +359,6 @@ def _added(sums: Tensor | None, more: Tensor) -> Tensor:
 def _said(row: Tensor) -> str:
     if row.isnan().any():
         return "NaN in the row"
-    if row.amin() < -1e-6:
+    if row.amin() < NEGATIVE:
         return f"down to {row.amin().item():.4g}"
     return f"the row sums to {row.sum().item():.4g}"

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from safe_ce import contract, probe
 from safe_ce.auditing.batches import shown_tensor
-from safe_ce.auditing.counting import WINDOW, Seen, is_one_hot
+from safe_ce.auditing.counting import WINDOW, OneHot, Seen, is_one_hot
 from safe_ce.call import Call
 from safe_ce.causes import BY_NAME
-from safe_ce.causes.cause import CERTAIN, described
-from safe_ce.causes.evidence import NORMALIZED
+from safe_ce.causes.cause import CERTAIN, LIKELY, Match, described, dtype_name
+from safe_ce.causes.evidence import NORMALIZED, zeros_and_ones
 from safe_ce.diagnosis import findings_of
 from safe_ce.findings import Operand
 
@@ -46,37 +46,42 @@ class Form:
 
     Attributes:
         shown: The first target of this form.
-        shape: Its shape.
+        operand: The same as a report shows it, with its classes marked.
         kind: What it holds.
         dim: The dimension of the classes, where it has one.
-        several: Whether several ones in a row are no surprise.
+        positions: Whether there may be a label for every step of the inputs.
         finding: Why the loss does not take it as it is, or None.
         seen: The batches that have it.
+        one_hot: What was counted while it was taken for one-hot integers.
     """
 
     shown: str
-    shape: Shape
+    operand: Operand
     kind: Kind
     dim: int = 1
-    several: bool = False
+    positions: bool = False
     finding: Finding | None = None
     seen: Seen = field(default_factory=Seen)
-
-    @property
-    def operand(self) -> Operand:
-        """The target as a report shows it, with its classes marked."""
-        return Operand("target", self.shown.split()[0], self.shape, (self.dim,))
+    one_hot: OneHot = field(default_factory=OneHot)
 
 
-def key_of(target: Any) -> tuple[Any, ...]:
-    """What two targets of the same form have in common."""
+def key_of(target: Any, classes: int | None) -> tuple[Any, ...]:
+    """What two targets of the same form have in common.
+
+    Args:
+        target: The target of a batch.
+        classes: The number of classes, where it is known.
+    """
     if not isinstance(target, Tensor) or target.is_nested:
         return (type(target),)
-    dims = target.ndim
+    dims, empty = target.ndim, target.numel() == 0
+    floats = target.is_floating_point()
+    whole = not floats or dims == 2 or _is_whole(target)
     if dims < 2:
-        return target.dtype, dims, target.numel() == 0
-    last = target.shape[1] if target.dtype.is_floating_point else target.shape[1] == 1
-    return target.dtype, dims, last, target.numel() == 0
+        return target.dtype, dims, whole, empty
+    width = target.shape[1]
+    last = (width if classes in (None, width) else False) if floats else width == 1
+    return target.dtype, dims, last, whole, empty
 
 
 def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form:
@@ -90,27 +95,75 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
     """
     if not isinstance(target, Tensor):
         logits = _zeros((len(target) if hasattr(target, "__len__") else 1, classes or 2))
-        return Form(described(target), (), Kind.OTHER, finding=_finding(Call(logits, target, ignore_index=ignored)))
-    shown = shown_tensor(target)
-    if not probe.is_readable(target) or target.is_complex() or target.dtype not in _READABLE:
-        return Form(
-            shown, _shape(target), Kind.OTHER, finding=_finding(Call(_zeros((len(target), classes or 2)), target))
+        found = _finding(Call(logits, target, ignore_index=ignored))
+        return Form(described(target), Operand("target", described(target), None), Kind.OTHER, finding=found)
+    shown, kind = shown_tensor(target), dtype_name(target)
+    if not probe.is_readable(target) or target.dtype not in _READABLE:
+        rows = target.size(0) if target.is_nested or target.ndim else 1
+        found = _finding(Call(_zeros((rows, classes or 2), target), target))
+        return Form(shown, Operand("target", kind, None), Kind.OTHER, finding=found)
+    operand = Operand("target", kind, tuple(target.shape))
+    if _are_swapped(target, source):
+        match = Match(
+            LIKELY,
+            f"the inputs are {shown_tensor(source)} and the targets {shown}: the two are swapped",
+            (),
+            "swap the two where the samples are made, or say which is the target: target=0",
         )
+        found = replace(BY_NAME["arguments-swapped"].finding(Call(None, None), match), operands=(operand,))
+        return Form(shown, operand, Kind.OTHER, finding=found)
     guess = classes or _guessed(target)
-    several = classes is not None and not _is_per_position(target, source)
-    kind, dim, shape = _taken_for(target, source, classes, guess, several=several)
-    finding = _finding(Call(_zeros(shape), target, ignore_index=ignored))
-    return Form(shown, tuple(target.shape), kind, dim, several, finding)
+    positions = _is_per_position(target, source)
+    taken, dim, shape = _taken_for(target, source, classes, guess, positions=positions)
+    found = _finding(Call(_zeros(shape, target), target, ignore_index=ignored))
+    if taken is not Kind.IDS:
+        operand = replace(operand, marks=(dim,))
+    return Form(shown, operand, taken, dim, positions, found)
+
+
+def turned(form: Form, target: Tensor, classes: int | None, ignored: int) -> bool:
+    """Whether a batch shows that what was taken for one-hot integers are ids of as many positions.
+
+    The form then says so. Rows that only hold other numbers of ones leave it what it is, or make it multi-hot.
+    """
+    several = is_one_hot(target, form.dim, several=True) or not bool(target.any())
+    if several and not form.positions and (classes == target.shape[form.dim] or form.one_hot.rows >= _ENOUGH_ROWS):
+        found = _finding(Call(_zeros(tuple(target.shape), target), target, ignore_index=ignored))
+        if found is not None and found.cause == "multi-hot-target":
+            form.finding = found
+        return False
+    shape = (target.shape[0], classes or _guessed(target), *target.shape[1:])
+    form.kind, form.finding = Kind.IDS, _finding(Call(_zeros(shape, target), target, ignore_index=ignored))
+    form.operand = replace(form.operand, marks=())
+    return True
+
+
+def without_batch(target: Tensor, classes: int, ignored: int) -> Finding | None:
+    """Why the loss does not take a single id for a batch of one row of logits."""
+    return _finding(Call(_zeros((1, classes), target), target, ignore_index=ignored))
 
 
 _READABLE = (
-    *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool),
-    *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    *(*contract.FLOATS, torch.bool, torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
 )
 
+_ENOUGH_ROWS = 8
+"""Rows with a single one after which it is no chance that they have."""
 
-def _shape(target: Tensor) -> Shape:
-    return () if target.is_nested else tuple(target.shape)
+
+def _is_whole(target: Tensor) -> bool:
+    """Whether all values are whole numbers."""
+    return probe.is_readable(target) and bool((target == target.floor()).all() & target.isfinite().all())
+
+
+def _are_swapped(target: Tensor, source: Any) -> bool:
+    """Whether what stands for the inputs are class ids, and for the targets images or features."""
+    if not isinstance(source, Tensor) or source.is_floating_point() or source.ndim != 1 or not target.numel():
+        return False
+    if not target.is_floating_point() or target.ndim < 2 or len(source) != len(target):
+        return False
+    return not bool((target.sum(1, dtype=torch.float64) - 1).abs().le(NORMALIZED).any()) and not zeros_and_ones(target)
 
 
 def _guessed(target: Tensor) -> int:
@@ -127,7 +180,7 @@ def _is_per_position(target: Tensor, source: Any) -> bool:
 
 
 def _taken_for(
-    target: Tensor, source: Any, classes: int | None, guess: int, *, several: bool
+    target: Tensor, source: Any, classes: int | None, guess: int, *, positions: bool
 ) -> tuple[Kind, int, Shape]:
     """What a target holds, the dimension of its classes, and the shape of the logits that would go with it."""
     shape = tuple(target.shape)
@@ -135,13 +188,13 @@ def _taken_for(
         return Kind.IDS, 0, (*shape, guess)
     batch, rest = shape[0], shape[1:]
     sizes = tuple(source.shape) if isinstance(source, Tensor) and not source.is_nested else ()
-    per_position = _is_per_position(target, source)
     tokens = sizes == shape and not source.is_floating_point()
+    several = classes is not None and not positions
     if target.is_floating_point():
-        dim = _class_dim(target, classes, per_position=per_position)
+        dim = _class_dim(target, classes, positions=positions)
         if dim is not None:
-            return Kind.PROBABILITIES, dim, shape
-        if len(shape) == 2 and not per_position:
+            return Kind.PROBABILITIES, dim, (batch, shape[dim], *(rest[1:] if dim == 1 else rest[:-1]))
+        if len(shape) == 2 and not positions:
             return Kind.IDS, 0, (batch, guess)
     elif not tokens and classes in (None, rest[0]) and is_one_hot(target, 1, several=several):
         return Kind.ONE_HOT, 1, shape
@@ -149,20 +202,22 @@ def _taken_for(
         return Kind.ONE_HOT, len(rest), (batch, classes, *rest[:-1])
     if rest[0] == 1 and not tokens and not (len(sizes) > len(shape) > 2):
         return Kind.IDS, 0, (batch, guess, *rest[1:])
-    if len(shape) == len(sizes) == 4 and (rest[0] in (3, 4) or rest[-1] in (3, 4)):
-        pixels = rest[1:] if rest[0] in (3, 4) else rest[:2]
-        return Kind.OTHER, 0, (batch, classes or 2, *pixels)
+    if len(shape) == len(sizes) == 4:
+        if rest[-1] == 1 and sizes[2:] == rest[:2]:
+            return Kind.IDS, 0, (batch, guess, *rest[:2])
+        if rest[0] in (3, 4) or rest[-1] in (3, 4):
+            pixels = rest[1:] if rest[0] in (3, 4) else rest[:2]
+            return Kind.OTHER, 0, (batch, classes or 2, *pixels)
     return Kind.IDS, 0, (batch, guess, *rest)
 
 
-def _class_dim(target: Tensor, classes: int | None, *, per_position: bool) -> int | None:
+def _class_dim(target: Tensor, classes: int | None, *, positions: bool) -> int | None:
     """The dimension along which floating-point targets are class probabilities, or None where they are none."""
     dims = [dim for dim in (1, target.ndim - 1) if target.shape[dim] > 1 and classes in (None, target.shape[dim])]
     if not target.numel() or not dims:
         return None
     if target.ndim == 2:
-        ids = per_position and bool((target == target.floor()).all()) and bool(target.max() > 1)
-        return None if classes is None and ids else 1
+        return None if positions and _is_whole(target) and bool(target.max() > 1) else 1
     for dim in dims:
         sums = target.sum(dim, dtype=torch.float64)
         if bool(((sums - 1).abs() <= NORMALIZED).double().mean() > 0.5):
@@ -177,7 +232,7 @@ def _finding(call: Call) -> Finding | None:
         return None
     call = replace(call, rejected=refused)
     for finding in findings_of(call, ignore=LABELS):
-        if finding.code.startswith("SCE2") or finding.cause == "invalid-option":
+        if finding.code.startswith("SCE2") or finding.cause in _OTHERS:
             # What an empty batch's evidence is, is the stand-in's shape.
             return finding if refused else replace(finding, evidence=())
     unexplained = BY_NAME["contract-broken"]
@@ -185,5 +240,10 @@ def _finding(call: Call) -> Finding | None:
     return None if match is None else unexplained.finding(call, replace(match, confidence=CERTAIN))
 
 
-def _zeros(shape: Shape) -> Tensor:
-    return torch.zeros(()).expand(shape)
+_OTHERS = ("invalid-option", "unsupported-layout")
+"""Causes that are told although they are none of the target's values."""
+
+
+def _zeros(shape: Shape, like: Tensor | None = None) -> Tensor:
+    """A tensor of zeros that takes no room, where the target is: nothing else has a say where."""
+    return torch.zeros((), device="cpu" if like is None else like.device).expand(shape)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from safe_ce.auditing.counting import FIRST, VOID, WINDOW, Seen
-from safe_ce.auditing.forms import LABELS, Form, Kind
+from safe_ce.auditing.counting import FIRST, HUGE, VOID, WINDOW, Seen
+from safe_ce.auditing.forms import LABELS, Form, Kind, without_batch
 from safe_ce.call import Call, Labels, Sent
 from safe_ce.causes import BY_NAME
 from safe_ce.causes.cause import CERTAIN, LIKELY, Match, listed, plural
@@ -22,32 +22,43 @@ if TYPE_CHECKING:
 
     from safe_ce.auditing.tally import Tally
     from safe_ce.auditing.trial import Trial
-    from safe_ce.findings import Finding
+    from safe_ce.findings import Finding, Operand
 
 WEIGHTS = ("weight-length-mismatch", "weight-wrong-dtype", "weight-invalid", "weight-requires-grad")
 
 
-def findings(tally: Tally, weight: Tensor | None, *, complete: bool) -> Iterator[Finding]:
-    """What is wrong with a loader.
+def findings(tally: Tally, trial: Trial | None, weight: Tensor | None, *, complete: bool) -> list[Finding]:
+    """What is wrong with a loader, the errors first.
 
     Args:
         tally: What was seen.
+        trial: What a model showed, or None.
         weight: The class weights, or None.
         complete: Whether the loader was seen to its end.
     """
-    yield from _rows(tally)
-    yield from _forms(tally)
-    yield from _labels(tally)
-    yield from _probabilities(tally, complete=complete)
-    yield from _weights(tally, weight)
-    yield from _inputs(tally)
+    found = [
+        *_rows(tally),
+        *_sizes(tally),
+        *_forms(tally),
+        *_labels(tally),
+        *_probabilities(tally, complete=complete),
+        *_weights(tally, trial, weight),
+        *_inputs(tally, trial),
+    ]
+    if trial is not None:
+        known = {finding.cause for finding in found}
+        for cause, (finding, batches) in trial.findings.items():
+            if cause not in known:
+                samples = tuple(Sample(number, seen="through the model") for number in batches[:FIRST])
+                found.append(replace(finding, samples=samples, batches=len(batches)))
+    return sorted(found, key=lambda finding: finding.severity)
 
 
 def located(finding: Finding, seen: Seen, batches: int) -> Finding:
     """A finding with where it was seen, and without the tensor that stood in for the logits."""
     return replace(
         finding,
-        evidence=(*finding.evidence, f"in {_of_batches(seen.batches, batches)}"),
+        evidence=(*finding.evidence, *((f"in {_of_batches(seen.batches, batches)}",) if seen else ())),
         operands=tuple(operand for operand in finding.operands if operand.name != "input"),
         samples=tuple(seen.samples[:FIRST]),
         batches=seen.batches,
@@ -62,7 +73,7 @@ def _of_batches(count: int, batches: int) -> str:
 
 def _rows(tally: Tally) -> Iterator[Finding]:
     rows = tally.rows
-    if not rows.ragged:
+    if not rows.ragged(pairs=tally.pairs):
         return
     usual = f"as many of both in {_of_batches(rows.equal, tally.batches)}" if rows.equal else "one side has more"
     match = Match(
@@ -71,31 +82,61 @@ def _rows(tally: Tally) -> Iterator[Finding]:
         (usual,),
         "look in collate_fn and in the data set for samples that are left out of one side only: leave out both, or none",
     )
-    call = Call(None, None)
-    found = replace(BY_NAME["ragged-batch"].finding(call, match), operands=())
-    yield located(found, rows.unequal, tally.batches)
+    yield located(_found("ragged-batch", match), rows.unequal, tally.batches)
+
+
+def _sizes(tally: Tally) -> Iterator[Finding]:
+    sizes = tally.sizes
+    if not sizes.odd:
+        return
+    pixels = " x " in sizes.unequal.samples[0].seen
+    match = Match(
+        LIKELY,
+        f"inputs and targets of a batch differ in {'height and width' if pixels else 'length'}",
+        (f"they are alike in {_of_batches(sizes.equal, tally.batches)}",),
+        f"{'turn, crop and resize' if pixels else 'cut and pad'} both sides alike where the samples are made",
+    )
+    cause = "spatial-size-mismatch" if pixels else "sequence-length-mismatch"
+    yield located(_found(cause, match), sizes.unequal, tally.batches)
+
+
+def _found(cause: str, match: Match, *operands: Operand) -> Finding:
+    """A finding about a loader, of which no call is at hand."""
+    return replace(BY_NAME[cause].finding(Call(None, None), match), operands=operands)
 
 
 def _forms(tally: Tally) -> Iterator[Finding]:
     """What the loss does not take as it is, by the form of the target, and each cause once."""
     told: dict[str, tuple[Finding, Seen]] = {}
-    for key, form in tally.forms.items():
-        if form.finding is None or _is_one_step_of_many(key, tally.forms):
+    # Of several with the same cause, what is told is told of the one with values that are no ids.
+    for key, form in sorted(tally.forms.items(), key=lambda pair: _is_whole(pair[0])):
+        found = form.finding
+        if key[1:2] == (0,) and found is None and len(tally.forms) > 1 and form.kind is Kind.IDS:
+            target = torch.zeros((), dtype=torch.int64, device="cpu")
+            found = without_batch(target, tally.classes or assumed_classes(tally), tally.ignored)
+        if found is None or _is_one_step_of_many(key, tally.forms):
             continue
-        finding, seen = told.setdefault(form.finding.cause, (form.finding, Seen()))
+        finding, seen = told.setdefault(found.cause, (found, Seen()))
         seen.batches += form.seen.batches
         seen.samples = sorted(seen.samples + form.seen.samples, key=lambda sample: sample.batch)[:FIRST]
     others = {form.shown: form.seen for form in tally.forms.values() if form.finding is None}
     for finding, seen in told.values():
         usual = tuple(
-            f"other batches hold {shown}, batch {seen.samples[0].batch} is the first" for shown, seen in others.items()
+            f"other batches hold {shown}, batch {seen.samples[0].batch} is the first"
+            for shown, seen in others.items()
+            if seen.samples[0].batch not in [sample.batch for sample in told[finding.cause][1].samples]
         )
         yield located(replace(finding, evidence=(*finding.evidence, *usual[:2])), seen, tally.batches)
 
 
+def _is_whole(key: tuple[object, ...]) -> bool:
+    """Whether the values of a form are whole numbers, by its key."""
+    return len(key) < 4 or key[-2] is True
+
+
 def _is_one_step_of_many(key: tuple[object, ...], forms: dict[tuple[object, ...], Form]) -> bool:
     """Whether targets of a form are (N, 1) only because sequences of other lengths happened to have length 1."""
-    one_step = len(key) == 4 and key[2] is True
+    one_step = len(key) == 5 and key[2] is True
     longer = forms.get((*key[:2], False, *key[3:])) if one_step else None
     return longer is not None and longer.kind is Kind.IDS and longer.finding is None
 
@@ -103,47 +144,53 @@ def _is_one_step_of_many(key: tuple[object, ...], forms: dict[tuple[object, ...]
 def _labels(tally: Tally) -> Iterator[Finding]:
     """What the class ids of the whole loader show."""
     ids = tally.ids
-    counts = ids.counts()
     if ids.all_ignored:
-        target = torch.full((2,), tally.ignored)
-        (found,) = findings_of(Call(torch.zeros(2, 2), target, ignore_index=tally.ignored))[:1]
-        found = replace(
-            found,
-            summary=f"every target of a batch is ignored ({tally.ignored}): the mean over none of them is NaN",
-            evidence=(),
-            operands=(),
+        match = Match(
+            CERTAIN,
+            f"every target of a batch is ignored ({tally.ignored}): the mean over none of them is NaN",
+            (),
+            "skip such batches, or divide a sum by the number of targets that count, and by 1 at least",
         )
-        yield located(found, ids.all_ignored, tally.batches)
-    kept = [value for value in counts if value != tally.ignored]
+        yield located(_found("all-targets-ignored", match), ids.all_ignored, tally.batches)
+    counts = ids.counts()
     classes = tally.classes or assumed_classes(tally)
-    wrong = {value: count for value, count in counts.items() if value != tally.ignored and not 0 <= value < classes}
-    if not wrong or not kept:
+    wrong = [value for value in counts if not 0 <= value < classes]
+    if not wrong:
         return
-    total = sum(counts.values())
+    many = sum(counts[value] for value in wrong if value not in ids.wrong) + ids.wrong_in_all
+    valid = [value for value in counts if 0 <= value < classes]
+    # Of many different ones, those that decide: all bad ones, and the first and last of the others.
+    shown = [*wrong[:15], *wrong[-15:], *valid[:15], *valid[-15:]]
+    ignored = [tally.ignored] * bool(ids.ignored_in_all)
     labels = Labels.summarised(
-        torch.tensor(list(counts)),
+        torch.tensor(shown + ignored, device="cpu"),
         tally.ignored,
         classes,
-        (min(counts), max(counts), min(kept), max(kept), total - counts.get(tally.ignored, 0), sum(wrong.values())),
-        total,
+        (
+            min([*counts, *ignored]),
+            max([*counts, *ignored]),
+            min(counts),
+            max(counts),
+            ids.total - ids.ignored_in_all,
+            many,
+        ),
+        ids.total,
     )
-    shape = next(form.shape for form in tally.forms.values() if form.kind is Kind.IDS) or (1,)
+    form = next(form for form in tally.forms.values() if form.kind is Kind.IDS)
+    shape = form.operand.shape or (1,)
     call = Call(
-        torch.zeros(()).expand(shape[0], classes, *shape[1:]),
-        torch.zeros((), dtype=torch.int64).expand(shape),
+        torch.zeros((), device="cpu").expand(shape[0], classes, *shape[1:]),
+        torch.zeros((), dtype=torch.int64, device="cpu").expand(shape),
         ignore_index=tally.ignored,
         rejected=True,
         sent=Sent(labels, None, None, None),
     )
     found = next(found for found in tellable(findings_of(call)) if found.cause in (*LABELS, "mask-not-class-ids"))
     seen = Seen()
-    for value in wrong:
-        if value in ids.bad:
-            seen.batches += ids.bad[value].batches
-            seen.samples += ids.bad[value].samples
-    seen.batches = min(seen.batches, tally.batches)
-    seen.samples = _first_of_each(seen.samples)
-    yield located(found, seen, tally.batches)
+    places = [ids.places[value] for value in wrong if value in ids.places]
+    seen.batches = max([ids.wrong_in.batches, *(place.batches for place in places)])
+    seen.samples = _first_of_each([sample for place in places for sample in place.samples])
+    yield located(replace(found, operands=(form.operand,)), seen, tally.batches)
 
 
 def _first_of_each(samples: list[Sample]) -> list[Sample]:
@@ -157,99 +204,143 @@ def _first_of_each(samples: list[Sample]) -> list[Sample]:
 
 def assumed_classes(tally: Tally) -> int:
     """The number of classes that the labels speak for, where it was not said."""
-    counts = tally.ids.counts()
-    valid = [value for value in counts if 0 <= value < WINDOW and value != tally.ignored]
+    valid = [value for value in tally.ids.counts() if 0 <= value < HUGE]
     # Beside classes that end well below it, this is what masks use for void.
-    void = valid and VOID in tally.ids.bad and valid[-1] == VOID and (len(valid) < 2 or valid[-2] < VOID - 1)
+    void = valid and VOID in tally.ids.places and valid[-1] == VOID and (len(valid) < 2 or valid[-2] < VOID - 1)
     if void:
         valid = valid[:-1]
     own = 0 if tally.probabilities.sums is None else len(tally.probabilities.sums)
     return max(valid[-1] + 1 if valid else 0, own, 2)
 
 
+MOST_ROWS = 0.1
+"""The share of odd rows up to which the others are sound, and these the exception."""
+
+
 def _probabilities(tally: Tally, *, complete: bool) -> Iterator[Finding]:
     soft = tally.probabilities
-    if tally.odd_probabilities is not None:
-        form = next(form for form in tally.forms.values() if form.kind is Kind.PROBABILITIES)
-        found = replace(
-            tally.odd_probabilities,
-            evidence=(f"{soft.odd_rows:,} of {plural(soft.rows, 'row')} are no probabilities",),
-            operands=(form.operand,),
-        )
-        if soft.odd_rows < soft.rows:
-            found = replace(found, help="look at how these rows are made; the others are sound", fix=None)
-        yield located(found, soft.odd, tally.batches)
+    forms = [form for form in tally.forms.values() if form.kind is Kind.PROBABILITIES]
+    if not forms or any(form.finding is not None for form in forms):
+        return
+    if soft.odd_rows:
+        yield from _odd_rows(tally, forms[0])
         return
     # Single batches of a mixup pipeline are one-hot as well; of such, others hold fractions or are no batch of ids.
     beside_ids = any(form.kind is Kind.IDS for form in tally.forms.values())
     enough = complete or beside_ids or soft.batches >= BY_NAME["one-hot-target"].patience
     if not soft.batches or soft.one_hot != soft.batches or not enough:
         return
-    form = next(form for form in tally.forms.values() if form.kind is Kind.PROBABILITIES)
-    shape = (2, 2)
-    (found,) = findings_of(Call(torch.zeros(shape), torch.eye(2)))[:1]
+    (found,) = findings_of(Call(torch.zeros(2, 2, device="cpu"), torch.eye(2, device="cpu")))[:1]
     found = replace(
         found,
         evidence=(f"all of {plural(soft.rows, 'row')} are zeros and a single one",)
         + (("other batches hold class ids",) if beside_ids else ()),
-        fix=f"target = target.argmax({form.dim})",
-        operands=(form.operand,),
+        fix=f"target = target.argmax({forms[0].dim})",
+        operands=(forms[0].operand,),
     )
-    yield located(found, form.seen, tally.batches)
+    seen = Seen()
+    seen.batches = sum(form.seen.batches for form in forms)
+    seen.samples = sorted((sample for form in forms for sample in form.seen.samples), key=lambda sample: sample.batch)
+    yield located(found, seen, tally.batches)
 
 
-def _weights(tally: Tally, weight: Tensor | None) -> Iterator[Finding]:
+def _odd_rows(tally: Tally, form: Form) -> Iterator[Finding]:
+    """What the catalogue says of the first rows that are no probabilities."""
+    soft = tally.probabilities
+    same = [row for row in soft.kept if len(row) == len(soft.kept[0])]
+    rows = torch.stack(same).view(len(same), -1, *[1] * (len(form.operand.shape or ()) - 2))
+    call = Call(torch.zeros((), dtype=rows.dtype, device="cpu").expand(rows.shape), rows, ignore_index=tally.ignored)
+    found = next((finding for finding in findings_of(call) if finding.code.startswith("SCE20")), None)
+    if found is None:
+        return
+    found = replace(
+        found, evidence=(f"{soft.odd_rows:,} of {soft.rows:,} rows are no probabilities",), operands=(form.operand,)
+    )
+    if found.cause == "target-not-normalized" and soft.odd_rows <= MOST_ROWS * soft.rows:
+        found = replace(found, help="look at how these rows are made; the others are sound", fix=None)
+    yield located(found, soft.odd, tally.batches)
+
+
+def _weights(tally: Tally, trial: Trial | None, weight: Tensor | None) -> Iterator[Finding]:
     if weight is None:
         return
     classes = tally.classes or assumed_classes(tally)
-    dtype = weight.dtype if weight.dtype in (torch.float16, torch.bfloat16) else tally.dtype
-    logits = torch.zeros((), dtype=dtype).expand(classes, classes)
-    call = Call(logits, torch.arange(classes), weight)
+    dtype = tally.dtype if trial is None else trial.dtype
+    dtype = weight.dtype if dtype is None or weight.dtype in _NARROW else dtype
+    logits = torch.zeros((), dtype=dtype, device=weight.device).expand(classes, classes)
+    call = Call(logits, torch.arange(classes, device=weight.device), weight)
     call = replace(call, rejected=broken_clause(call) is not None)
     found = next((found for found in findings_of(call) if found.cause in WEIGHTS), None)
     if found is not None:
         yield replace(found, operands=tuple(operand for operand in found.operands if operand.name == "weight"))
     if tally.weightless:
-        cause = BY_NAME["weight-invalid"]
         match = Match(
             CERTAIN,
             "every class that occurs in a batch has weight 0: the mean is 0 / 0",
             (),
             "give the classes that occur a weight, or skip such batches",
         )
-        yield located(replace(cause.finding(Call(None, None), match), operands=()), tally.weightless, tally.batches)
+        yield located(_found("weight-invalid", match), tally.weightless, tally.batches)
 
 
-def _inputs(tally: Tally) -> Iterator[Finding]:
-    for name, seen in tally.not_finite.items():
-        match = Match(
-            LIKELY,
-            f"{'the inputs hold' if name == 'input' else f'{name} holds'} NaN or infinity, and so will the logits of"
-            " these samples and the loss of their batches",
-            (),
-            "mend or leave out these samples where they are read: divisions by zero, logarithms of it, missing values",
-        )
-        found = BY_NAME["logits-not-finite"].finding(Call(None, None), match)
-        yield located(replace(found, operands=()), seen, tally.batches)
+_NARROW = (torch.float16, torch.bfloat16)
+"""Dtypes of weights that are those of a model that was cast to them, whatever the inputs are."""
 
 
-def notes(tally: Tally, *, complete: bool, in_order: bool) -> Iterator[str]:
+def _inputs(tally: Tally, trial: Trial | None) -> Iterator[Finding]:
+    seen = tally.not_finite
+    if not seen or _is_mended(tally, trial):
+        return
+    match = Match(
+        LIKELY,
+        "the inputs hold NaN or infinity, and so will the logits of these samples and the loss of their batches",
+        (),
+        "mend or leave out these samples where they are read: divisions by zero, logarithms of it, missing values",
+    )
+    yield located(_found("logits-not-finite", match), seen, tally.batches)
+
+
+def _is_mended(tally: Tally, trial: Trial | None) -> bool:
+    """Whether the model was seen to give finite logits for inputs that are not."""
+    return trial is not None and any(sample.batch in trial.finite for sample in tally.not_finite.samples)
+
+
+def notes(tally: Tally, trial: Trial | None, *, complete: bool, in_order: bool) -> Iterator[str]:
     """What is no mistake, and good to know."""
     rows = tally.rows
-    if rows.dropped and not rows.ragged:
+    ragged = rows.ragged(pairs=tally.pairs)
+    if not ragged and rows.dropped:
         yield (
             f"{_of_batches(rows.dropped.batches, tally.batches)} have fewer samples than were asked for:"
             f" {rows.dropped.samples[0]}; collate_fn or the data set leaves some out"
         )
-    elif not rows.ragged:
-        yield from _sizes(tally, complete=complete)
+    elif not ragged and not rows.unequal:
+        yield from _batch_sizes(tally, complete=complete)
     if complete and rows.last == 1 and rows.largest > 1:
         yield (
-            f"the last batch, {tally.batches - 1}, has 1 sample: squeeze() takes its batch dimension away"
-            " (SCE111), and BatchNorm refuses it in training; drop_last=True leaves it out"
+            f"the last batch, {tally.batches - 1}, has 1 sample: squeeze() takes its batch dimension away (SCE111), and"
+            " BatchNorm refuses it in training; drop_last=True leaves it out"
         )
-    if rows.unequal and not rows.ragged:
+    if not ragged and rows.unequal:
         yield f"inputs and targets differ in their first dimension, by their layout it seems: {rows.unequal.samples[0]}"
+    if not tally.sizes.odd and tally.sizes.unequal and tally.sizes.equal:
+        yield f"inputs and targets differ in size in some batches: {tally.sizes.unequal.samples[0]}"
+    yield from _changes(tally)
+    for name, seen in tally.others_not_finite.items():
+        yield f"{name} holds NaN or infinity in {_of_batches(seen.batches, tally.batches)}: {seen.samples[0]}"
+    if tally.not_finite and _is_mended(tally, trial):
+        yield f"the inputs hold NaN or infinity, which the model bears: {tally.not_finite.samples[0]}"
+    yield from _unjudged(tally)
+    if trial is not None:
+        yield from trial.notes
+        if None not in (trial.classes, tally.said) and trial.classes != tally.said:
+            yield f"the model has {trial.classes} outputs, and num_classes is {tally.said}"
+    if not in_order and any(sample.index is not None for sample in _named_samples(tally)):
+        yield "indices in the data set suppose that collate_fn keeps the order of the samples"
+
+
+def _changes(tally: Tally) -> Iterator[str]:
+    """What is another at times, of what the loss takes."""
     kinds: dict[object, Form] = {}
     for key, form in tally.forms.items():
         if form.finding is None:
@@ -257,12 +348,12 @@ def notes(tally: Tally, *, complete: bool, in_order: bool) -> Iterator[str]:
     if len(kinds) > 1:
         shown = (f"{form.shown} from batch {form.seen.samples[0].batch}" for form in kinds.values())
         yield f"the targets change: {listed(tuple(shown))}"
-    yield from _unjudged(tally)
-    if not in_order and any(sample.index is not None for sample in _all_samples(tally)):
-        yield "indices in the data set suppose that collate_fn keeps the order of the samples"
+    if len(tally.inputs) > 1:
+        inputs = (f"{seen.samples[0].seen} from batch {seen.samples[0].batch}" for seen in tally.inputs.values())
+        yield f"the inputs change: {listed(tuple(inputs))}"
 
 
-def _sizes(tally: Tally, *, complete: bool) -> Iterator[str]:
+def _batch_sizes(tally: Tally, *, complete: bool) -> Iterator[str]:
     rows = tally.rows
     middle = rows.unusual.batches - (complete and rows.last != rows.usual)
     if middle > 0:
@@ -276,8 +367,7 @@ def _unjudged(tally: Tally) -> Iterator[str]:
     """What would be a mistake with one number of classes, and not with another."""
     if tally.classes is not None:
         return
-    counts = tally.ids.counts()
-    valid = [value for value in counts if value >= 0 and value != tally.ignored]
+    valid = [value for value in tally.ids.counts() if value >= 0]
     if len(valid) > 1 and valid[0] == 1 and valid[-1] == len(valid) and tally.ignored != 0:
         yield (
             f"labels run from 1 to {valid[-1]} and 0 never occurs: with {valid[-1]} classes they must start at 0"
@@ -285,38 +375,35 @@ def _unjudged(tally: Tally) -> Iterator[str]:
         )
 
 
-def _all_samples(tally: Tally) -> Iterator[Sample]:
-    for seen in tally.ids.bad.values():
+def _named_samples(tally: Tally) -> Iterator[Sample]:
+    """The samples that are named by their place in a batch."""
+    for seen in tally.ids.places.values():
         yield from seen.samples
     yield from tally.probabilities.odd.samples
-    for seen in tally.not_finite.values():
-        yield from seen.samples
+    yield from tally.not_finite.samples
 
 
 def class_counts(tally: Tally) -> list[float]:
     """How often each class occurs, by id."""
-    sums = [part for part in (tally.probabilities.sums, tally.one_hot.sums) if part is not None]
+    sums = [form.one_hot.sums for form in tally.forms.values() if form.one_hot.sums is not None]
+    if tally.probabilities.sums is not None:
+        sums.append(tally.probabilities.sums)
     if any(form.kind is Kind.IDS for form in tally.forms.values()):
-        ids = tally.ids.of_classes(tally.classes or assumed_classes(tally))
-        if 0 <= tally.ignored < len(ids):
-            ids[tally.ignored] = 0
-        sums.append(ids)
-    total = torch.zeros(max(map(len, sums), default=0), dtype=torch.float64)
+        sums.append(tally.ids.of_classes(tally.classes or min(assumed_classes(tally), WINDOW)))
+    total = torch.zeros(max(map(len, sums), default=0), dtype=torch.float64, device="cpu")
     for part in sums:
         total[: len(part)] += part
     return [int(count) if count.is_integer() else count for count in total.tolist()]
 
 
-def of_trial(trial: Trial, known: set[str]) -> Iterator[Finding]:
-    """What the batches showed that went through the model, but for causes that are known."""
-    for cause, (finding, number) in trial.findings.items():
-        if cause not in known:
-            yield replace(finding, samples=(Sample(number, seen="through the model"),), batches=1)
+def labels(tally: Tally) -> int:
+    """How many labels there are, ignored and bad ones too; rows, where they are one-hot or class probabilities."""
+    return tally.ids.total + tally.probabilities.rows + sum(form.one_hot.rows for form in tally.forms.values())
 
 
-def notes_of_trial(trial: Trial, classes: int | None) -> Iterator[str]:
-    """What is no mistake of the loader's, and good to know of the model."""
-    if trial.note:
-        yield trial.note
-    if trial.classes is not None and trial.classes != classes:
-        yield f"the model has {trial.classes} outputs, and num_classes is {classes}"
+def shown_targets(tally: Tally) -> dict[str, int]:
+    """The forms of the targets as a report shows them, and in how many batches each is."""
+    shown: dict[str, int] = {}
+    for form in tally.forms.values():
+        shown[form.shown] = shown.get(form.shown, 0) + form.seen.batches
+    return shown

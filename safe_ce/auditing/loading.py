@@ -67,6 +67,7 @@ class Watched:
             return
         # The loader itself is left alone: its twin shares everything with it but the sampler that is listened to.
         twin: Any = copy.copy(loader)
+        twin._iterator = None  # workers that persist, and an epoch that they are in
         name = "sampler" if twin.batch_sampler is None else "batch_sampler"
         vars(twin)[name] = Samples(getattr(loader, name), self.ahead)
         self._loader = twin
@@ -97,7 +98,6 @@ def _tells_its_samples(loader: Any) -> bool:
         and type(loader).__iter__ is DataLoader.__iter__
         and not isinstance(loader.dataset, IterableDataset)
         and (loader.num_workers == 0 or getattr(loader, "in_order", True))
-        and loader._iterator is None  # workers that persist keep the sampler that they started with
     )
 
 
@@ -113,7 +113,7 @@ def index_at(asked: Any, rows: int, position: int) -> int | None:
         return None  # some were dropped on the way, and those behind them moved up
     try:
         return operator.index(asked[position])
-    except TypeError:
+    except (TypeError, IndexError):
         return None
 
 
@@ -123,12 +123,16 @@ SHOWN = 5
 
 def shown_indices(asked: Any) -> str:
     """``"dataset[32:48]"``, ``"dataset[7, 3, 5]"``, or nothing where they are not known."""
-    if not isinstance(asked, ROWS) or not asked or not all(isinstance(index, int) for index in asked):
+    if not isinstance(asked, ROWS) or not asked:
         return ""
-    first, count = asked[0], len(asked)
-    if count > 1 and list(asked) == list(range(first, first + count)):
+    try:
+        first, *others = map(operator.index, asked)
+    except TypeError:
+        return ""
+    count = len(asked)
+    if others and others == list(range(first + 1, first + count)):
         return f"dataset[{first}:{first + count}]"
-    shown = ", ".join(map(str, asked[:SHOWN]))
+    shown = ", ".join(map(str, [first, *others][:SHOWN]))
     return f"dataset[{shown}{', ...' if count > SHOWN else ''}]"
 
 
@@ -138,7 +142,7 @@ def length_of(loader: Any) -> int | None:
         return None  # asked for its length, it would warn of every batch beyond
     try:
         return len(loader)
-    except (TypeError, NotImplementedError):
+    except Exception:  # whatever a loader of another kind raises: the length is only shown
         return None
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from safe_ce.findings import Finding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Audit:
     """What `safe_ce.audit` saw of a loader. It holds counts and text, and no batch.
 
@@ -32,12 +32,13 @@ class Audit:
         input: What a model reads first, as of the first batch: ``"float32 (128, 1, 28, 28)"``.
         targets: The forms that the targets have, as of the first of each, and in how many batches.
         num_classes: How many classes there are, or None where that was neither said nor seen.
+        ignore_index: The `ignore_index`.
         counts: How often each class occurs, by id; of class probabilities the sums. To the largest id that occurs where
             `num_classes` is None.
         labels: How many labels there are in all, ignored and bad ones too; rows, where they are class probabilities.
         ignored: How many of them are ignored.
 
-    ``str(audit)`` is the report.
+    ``str(audit)`` is the report, and so is what a notebook shows.
     """
 
     findings: tuple[Finding, ...]
@@ -51,6 +52,7 @@ class Audit:
     input: str
     targets: dict[str, int]
     num_classes: int | None
+    ignore_index: int
     counts: tuple[float, ...]
     labels: int
     ignored: int
@@ -62,8 +64,8 @@ class Audit:
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """The ids of the classes that never occurred."""
-        return tuple(label for label, count in enumerate(self.counts) if not count)
+        """The ids of the classes that never occurred, but for one that is ignored."""
+        return tuple(label for label, count in enumerate(self.counts) if not count and label != self.ignore_index)
 
     @property
     def class_weights(self) -> Tensor | None:
@@ -79,7 +81,7 @@ class Audit:
         return torch.where(present, weights, torch.ones_like(weights)).float()
 
     def raise_if_broken(self) -> None:
-        """Do nothing where nothing is wrong.
+        """Do nothing where nothing wrong was found.
 
         Raises:
             SafeCrossEntropyError: Something is; its `.findings` are the audit's.
@@ -103,7 +105,7 @@ class Audit:
 
         return drawn(self)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         from safe_ce.auditing.text import report
 
         return report(self)

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from safe_ce import probe
-from safe_ce.auditing.batches import rows_of, shown_tensor
-from safe_ce.auditing.counting import FIRST, Ids, OneHot, Place, Probabilities, Seen
-from safe_ce.auditing.forms import Form, Kind, form_of, key_of
+from safe_ce.auditing.batches import shown_tensor
+from safe_ce.auditing.counting import FIRST, Ids, OneHot, Place, Probabilities, Seen, is_one_hot
+from safe_ce.auditing.forms import Form, Kind, form_of, key_of, turned
 from safe_ce.auditing.loading import ROWS
-from safe_ce.call import Call
-from safe_ce.diagnosis import findings_of
+from safe_ce.auditing.sides import Rows, Sizes
+from safe_ce.causes.cause import described, dtype_name, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from safe_ce.auditing.batches import Read, Reader
-    from safe_ce.findings import Finding
+    from safe_ce.findings import Sample
 
 PAIRS = (list, tuple)
 
@@ -28,90 +27,30 @@ FORMS = 32
 """Forms of targets that are told apart."""
 
 
-class Rows:
-    """How many inputs and how many targets the batches have."""
-
-    def __init__(self) -> None:
-        self.usual: int | None = None
-        """The rows of the first batch."""
-        self.last = 0
-        self.total = 0
-        self.smallest, self.largest = math.inf, 0
-        self.unusual = Seen()
-        """Batches of another size than the first."""
-        self.dropped = Seen()
-        """Batches of fewer samples than the sampler asked for."""
-        self.equal = 0
-        self.unequal = Seen()
-        """Batches of which the inputs are more or fewer than the targets."""
-        self.ratios: set[float] = set()
-        self.near = True
-        self.elsewhere = True
-
-    def add(self, source: Any, targets: int, place: Place) -> bool:
-        """Count a batch; True where it is like the first, with as many inputs as targets."""
-        self.last = targets
-        self.total += targets
-        if targets != self.usual:
-            if self.usual is None:
-                self.usual = targets
-            else:
-                self.unusual.add([place.whole(f"{targets} samples")])
-        self.smallest, self.largest = min(self.smallest, targets), max(self.largest, targets)
-        inputs = source.shape[0] if type(source) is Tensor and source.ndim else rows_of(source, targets)
-        if inputs == targets or inputs is None:
-            self.equal += inputs is not None
-            asked = place.asked
-            if isinstance(asked, ROWS) and len(asked) > targets:
-                self.dropped.add([place.whole(f"{targets} of {len(asked)} samples")])
-                return False
-            return targets == self.usual and inputs is not None
-        self.unequal.add([place.whole(f"{inputs} inputs, {targets} targets")])
-        few, many = sorted((inputs, targets))
-        self.near = self.near and many < 2 * max(few, 1)
-        self.elsewhere = self.elsewhere and isinstance(source, Tensor) and source.shape[1:2] == (targets,)
-        if len(self.ratios) < 2:
-            self.ratios.add(many / few if few else math.inf)
-        return False
-
-    def add_usual(self, batches: int) -> None:
-        """Count batches that are like the first, with as many inputs as targets."""
-        if batches and self.usual is not None:
-            self.last = self.usual
-            self.total += batches * self.usual
-            self.equal += batches
-
-    @property
-    def ragged(self) -> bool:
-        """Whether rows that differ are a mistake, and not how the data are laid out."""
-        if not self.unequal or self.elsewhere:
-            return False  # none, or time comes first
-        scaled = len(self.ratios) == 1 and float(next(iter(self.ratios))).is_integer()
-        if not self.equal and scaled:
-            return False  # frames, crops or views of every sample
-        return self.near or self.equal > self.unequal.batches
-
-
 class Usual(NamedTuple):
     """What batches look like of which nothing but the values needs a look: pairs of tensors like those before.
 
     Attributes:
         source: The shape of the inputs.
+        source_dtype: Their dtype.
         target: The shape of the targets.
         dtype: Their dtype.
         rows: How many there are.
         form: Their form.
-        floats: Whether the inputs are floating point.
+        sized: Whether targets of every pixel or step are as large as the inputs.
+        summed_as: The dtype in which inputs are added up, or None where their values are not looked at.
         look: Looks at the targets of a batch, given its number and what was asked for; True where those that wait are to
             be settled.
     """
 
     source: torch.Size
+    source_dtype: torch.dtype
     target: torch.Size
     dtype: torch.dtype
     rows: int
     form: Form
-    floats: bool
+    sized: bool
+    summed_as: torch.dtype | None
     look: Callable[[Tensor, int, Any], bool]
 
 
@@ -120,26 +59,31 @@ class Tally:
 
     Attributes:
         classes: The number of classes, where it is known.
+        said: The number that was said, or None.
         ignored: The `ignore_index`.
+        dtype: That of the logits, as far as the inputs tell; None where they do not.
     """
 
     def __init__(self, read: Reader, classes: int | None, ignored: int, weight: Tensor | None) -> None:
-        self.classes = classes
+        self.classes = self.said = classes
         self.ignored = ignored
         self.input = ""
-        self.dtype = torch.float32
-        """That of the logits, by all likelihood."""
+        self.inputs: dict[str, Seen] = {}
+        """The dtypes and numbers of dimensions of the inputs."""
+        self.dtype: torch.dtype | None = None
         self.rows = Rows()
+        self.sizes = Sizes()
         self.forms: dict[tuple[Any, ...], Form] = {}
         self.ids = Ids(classes, ignored)
         self.probabilities = Probabilities()
-        self.odd_probabilities: Finding | None = None
-        self.one_hot = OneHot()
-        self.not_finite: dict[str, Seen] = {}
+        self.not_finite = Seen()
+        """Batches whose inputs are not all finite."""
+        self.others_not_finite: dict[str, Seen] = {}
+        """The same of what stands beside the inputs, by name."""
         self.weightless = Seen()
         """Batches in which every class that occurs has weight 0."""
         self._read = read
-        self._weight = weight if weight is not None and bool((weight == 0).any()) else None
+        self._weight = weight.cpu() if weight is not None and bool((weight == 0).any()) else None
         self._usual: Usual | None = None
         self._batches = 0
         """Batches that are in all counts."""
@@ -151,21 +95,32 @@ class Tally:
         """How many were seen."""
         return self._batches + self._alike
 
+    @property
+    def pairs(self) -> bool:
+        """Whether batches are pairs of an input and a target, as they are."""
+        return self._read.pairs
+
+    @property
+    def ends_unusual(self) -> bool:
+        """Whether the last batch has another size than the first."""
+        return not self._alike and self.rows.last != self.rows.usual
+
     def know_classes(self, classes: int) -> None:
-        """Take a number of classes that was not known when counting began."""
-        if self.classes is None:
+        """Take a number of classes that was not known when counting began, or a smaller one."""
+        if self.classes is None or classes < self.classes:
             self.classes = classes
             self.ids.know_classes(classes)
 
-    def add(self, batch: Any, asked: Any) -> None:
+    def add(self, batch: Any, asked: Any, read: Read | None = None) -> None:
         """Look at a batch.
 
         Args:
             batch: The batch.
             asked: The indices that the sampler asked for, where they are known.
+            read: The batch, where it was read before.
         """
         usual = self._usual
-        if usual is not None and type(batch) in PAIRS and len(batch) == 2:
+        if usual is not None and read is None and type(batch) in PAIRS and len(batch) == 2:
             source, target = batch
             if (
                 type(target) is Tensor
@@ -173,52 +128,71 @@ class Tally:
                 and target.shape == usual.target
                 and source.shape == usual.source
                 and target.dtype is usual.dtype
+                and source.dtype is usual.source_dtype
                 and (asked is None or (type(asked) in ROWS and len(asked) == usual.rows))
             ):
-                if usual.floats and not math.isfinite(source.sum().item()):
-                    self._look_for_odd_inputs("input", source, Place(self.batches, usual.rows, asked))
+                if usual.summed_as is not None and not math.isfinite(source.sum(dtype=usual.summed_as).item()):
+                    self._look_for_odd_inputs(source, Place(self.batches, usual.rows, asked), self.not_finite)
                 if usual.look(target, self._batches + self._alike, asked):
                     self.ids.settle()
                 self._alike += 1
                 return
-        self._add_unusual(batch, asked)
+        self._add_unusual(self._read(batch) if read is None else read, asked)
 
     def settle(self) -> None:
         """Bring all counts up to date."""
         if self._usual is not None:
             self.rows.add_usual(self._alike)
+            self.sizes.equal += self._alike * self._usual.sized
             self._usual.form.seen.batches += self._alike
         self._batches, self._alike = self.batches, 0
         self.ids.settle()
 
-    def _add_unusual(self, batch: Any, asked: Any) -> None:
+    def _add_unusual(self, read: Read, asked: Any) -> None:
         self.settle()
-        read = self._read(batch)
         source, target = read.source, read.target
-        single = isinstance(target, Tensor) and not target.ndim
+        single = isinstance(target, Tensor) and not target.is_nested and not target.ndim
         place = Place(self.batches, _length(target), [asked] if isinstance(asked, int) and single else asked)
-        if not self.input:
-            self.input = shown_tensor(source) if isinstance(source, Tensor) else type(source).__name__
-        if any(tensor.dtype is torch.float64 for _, tensor in read.floats):
-            self.dtype = torch.float64
-        form = self._form_of(key_of(target), read)
+        self._add_inputs(source, place)
+        form = self._form_of(read)
         self._batches += 1
         usual = self.rows.add(None if single else source, place.rows, place)
-        form.seen.add([place.whole(form.shown)])
+        sized = self.sizes.add(source, target, place)
+        form.seen.add(_named(form, target, place))
         for name, tensor in read.floats:
-            total = tensor.sum() if tensor.dtype is torch.float32 else tensor.sum(dtype=torch.float64)
-            if not math.isfinite(total.item()):
-                self._look_for_odd_inputs(name, tensor, place)
+            if not math.isfinite(tensor.sum(dtype=_summed_as(tensor)).item()):
+                seen = self.not_finite if tensor is source or name == read.name else None
+                seen = self.others_not_finite.setdefault(name, Seen()) if seen is None else seen
+                self._look_for_odd_inputs(tensor, place, seen, whole=tensor is not source)
         self._add_values(form, target, place)
         # Of a sound form no more than the first batch is ever named.
         named = form.seen.batches >= FIRST or (form.kind is Kind.IDS and form.finding is None)
-        if usual and named and self._read.pairs and type(source) is type(target) is Tensor:
+        floating = isinstance(target, Tensor) and target.is_floating_point() and form.kind is Kind.IDS
+        if usual and named and not floating and self._read.pairs and type(source) is type(target) is Tensor:
             plain = form.kind is Kind.IDS and _is_counted(target) and self._weight is None
             together = self.ids.together_with(target) if plain else None
-            look = self._looking(form) if together is None else together.add
             self._usual = Usual(
-                source.shape, target.shape, target.dtype, place.rows, form, floats=bool(read.floats), look=look
+                source=source.shape,
+                source_dtype=source.dtype,
+                target=target.shape,
+                dtype=target.dtype,
+                rows=place.rows,
+                form=form,
+                sized=sized,
+                summed_as=_summed_as(source) if read.floats else None,
+                look=self._looking(form) if together is None else together.add,
             )
+
+    def _add_inputs(self, source: Any, place: Place) -> None:
+        tensor = isinstance(source, Tensor)
+        if not self.input:
+            self.input = shown_tensor(source) if tensor else described(source)
+        if tensor and not source.is_nested:
+            kind = f"{dtype_name(source)} of {plural(source.ndim, 'dimension')}"
+            if kind in self.inputs or len(self.inputs) < FORMS:
+                self.inputs.setdefault(kind, Seen()).add_whole(place, shown_tensor(source))
+            if source.is_floating_point() and self.dtype is not torch.float64:
+                self.dtype = source.dtype
 
     def _looking(self, form: Form) -> Callable[[Tensor, int, Any], bool]:
         def look(target: Tensor, number: int, asked: Any) -> bool:
@@ -228,61 +202,71 @@ class Tally:
         return look
 
     def _add_values(self, form: Form, target: Any, place: Place) -> None:
+        if form.kind is Kind.ONE_HOT:
+            if is_one_hot(target, form.dim, several=False):
+                form.one_hot.add(target, form.dim)
+            elif turned(form, target, self.classes, self.ignored):
+                self.ids.add_counts({0: form.one_hot.zeros, 1: form.one_hot.ones})
+                form.one_hot = OneHot()
+            else:
+                form.one_hot.add(target, form.dim)
         if form.kind is Kind.IDS:
             self._add_ids(target, place)
-        elif form.kind is Kind.PROBABILITIES:
-            self._add_probabilities(target, form.dim, place)
-        elif form.kind is Kind.ONE_HOT and not self.one_hot.add(target, form.dim, several=form.several):
-            # Not one-hot, but ids of as many positions, of which the first few happened to look like it.
-            form.kind, form.finding = Kind.IDS, None
-            self.ids.add_counts({0: self.one_hot.zeros, 1: self.one_hot.ones})
-            self.one_hot = OneHot()
-            self._add_ids(target, place)
+        elif form.kind is Kind.PROBABILITIES and target.numel():
+            self.probabilities.add(target.movedim(form.dim, -1), place)
 
-    def _form_of(self, key: tuple[Any, ...], read: Read) -> Form:
+    def _form_of(self, read: Read) -> Form:
+        sums = self.probabilities.sums
+        classes = self.classes if self.classes is not None or sums is None else len(sums)
+        key = key_of(read.target, classes)
+        if key not in self.forms and len(self.forms) >= FORMS:
+            key = ("others",)
         form = self.forms.get(key)
         if form is None:
-            sums = self.probabilities.sums
-            classes = self.classes if self.classes is not None or sums is None else len(sums)
-            form = form_of(read.target, read.source, classes, self.ignored)
-            if len(self.forms) < FORMS:
-                self.forms[key] = form
+            form = self.forms[key] = form_of(read.target, read.source, classes, self.ignored)
         return form
 
     def _add_ids(self, target: Tensor, place: Place) -> None:
         if not target.numel():
             return
         if not _is_counted(target):
-            values = target.double()
-            if not bool((values.isfinite() & (values == values.floor())).all()):
-                return  # no ids
-            target = values.long()
+            values = target.detach().double()
+            # Those that are no ids have a form of their own, with its finding.
+            whole = values.isfinite() & (values == values.floor()) & (values.abs() < 2**62)
+            if not bool(whole.any()):
+                return
+            target = values.where(whole, 0.0).long()
+            self.ids.discount(int((~whole).count_nonzero()))
         self.ids.add(target, place)
         if self._weight is not None:
-            counted = target[(target >= 0) & (target < len(self._weight)) & (target != self.ignored)]
-            if counted.numel() and not bool(self._weight[counted.long()].any()):
-                self.weightless.add([place.whole("every label has weight 0")])
+            ids = target.cpu().long()
+            counted = ids[(ids >= 0) & (ids < len(self._weight)) & (ids != self.ignored)]
+            if counted.numel() and not bool(self._weight[counted].any()):
+                self.weightless.add_whole(place, "every label has weight 0")
 
-    def _add_probabilities(self, target: Tensor, dim: int, place: Place) -> None:
-        if not target.numel():
+    @staticmethod
+    def _look_for_odd_inputs(tensor: Tensor, place: Place, seen: Seen, *, whole: bool = False) -> None:
+        """Name the samples whose values are not finite, or the batch where a tensor's rows are not its samples."""
+        odd = ~tensor.detach().isfinite()
+        if not bool(odd.any()):
+            return  # finite numbers may add up to an infinity
+        if whole or not tensor.ndim or len(tensor) != place.rows:
+            seen.add_whole(place, _what(tensor))
             return
-        odd = self.probabilities.add(target.movedim(dim, -1), place)
-        if odd is not None and self.odd_probabilities is None:
-            odd = odd.movedim(-1, dim)
-            call = Call(torch.zeros(()).expand(odd.shape), odd, ignore_index=self.ignored)
-            found = findings_of(call)
-            self.odd_probabilities = next((finding for finding in found if finding.code.startswith("SCE20")), None)
+        samples = (odd.flatten(1).any(1) if tensor.ndim > 1 else odd).nonzero().reshape(-1)[:FIRST].tolist()
+        seen.add(place.sample(at, _what(tensor[at])) for at in samples)
 
-    def _look_for_odd_inputs(self, name: str, tensor: Tensor, place: Place) -> None:
-        if not probe.is_readable(tensor) or not tensor.ndim:
+
+def _named(form: Form, target: Any, place: Place) -> Iterator[Sample]:
+    """What a batch of a form is named by: the samples that are no class ids among some that are, or the whole."""
+    if form.kind is Kind.IDS and isinstance(target, Tensor) and target.is_floating_point() and target.ndim:
+        odd = ~(target.isfinite() & (target == target.floor()))
+        where = odd.flatten(1).any(1) if target.ndim > 1 else odd
+        if bool(where.any()) and not bool(where.all()):
+            for at in where.nonzero().reshape(-1)[:FIRST].tolist():
+                yield place.sample(at, f"label {target[at][odd[at]].reshape(-1)[0].item():.4g}")
             return
-        odd = ~tensor.isfinite()
-        samples = (
-            odd.flatten(1).any(1).nonzero().reshape(-1).tolist() if tensor.ndim > 1 else odd.nonzero()[:, 0].tolist()
-        )
-        if samples:  # finite numbers may add up to an infinity
-            seen = self.not_finite.setdefault(name, Seen())
-            seen.add(place.sample(at, _what(tensor[at])) for at in samples[:FIRST])
+    yield place.whole(shown_tensor(target) if isinstance(target, Tensor) else described(target))
 
 
 def _is_counted(target: Tensor) -> bool:
@@ -293,16 +277,21 @@ def _is_counted(target: Tensor) -> bool:
 _UNCOUNTED = (torch.bool, torch.uint16, torch.uint32, torch.uint64)
 
 
+def _summed_as(tensor: Tensor) -> torch.dtype:
+    """The dtype in which finite values do not easily add up to an infinity."""
+    return torch.float32 if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.dtype
+
+
 def _length(target: Any) -> int:
     if isinstance(target, Tensor):
-        return target.size(0) if target.ndim else 1
+        return target.size(0) if target.is_nested or target.ndim else 1
     return len(target) if hasattr(target, "__len__") else 1
 
 
 def _what(part: Tensor) -> str:
     nan = int(part.isnan().sum())
     return (
-        f"{nan} of {part.numel()} values are NaN"
+        f"{nan:,} of {part.numel():,} values {'is' if nan == 1 else 'are'} NaN"
         if nan
-        else f"{int(part.isinf().sum())} of {part.numel()} values are infinite"
+        else f"{int(part.isinf().sum()):,} of {part.numel():,} values are infinite"
     )

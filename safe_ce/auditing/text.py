@@ -58,6 +58,7 @@ def as_dict(audit: Audit) -> dict[str, Any]:
             for finding in audit.findings
         ],
         **{name: list(value) if isinstance(value, tuple) else value for name, value in own.items()},
+        "targets": dict(audit.targets),
         "missing": list(audit.missing),
         "class_weights": None if weights is None else weights.tolist(),
     }
@@ -111,11 +112,9 @@ def _histogram(audit: Audit, width: int) -> Iterator[str]:
         share = f"{counts[label] / total:>6.1%}"
         yield f"  {label:>{names}}  {counts[label]:>{numbers},.0f}  {share}  {_bar(counts[label] / largest, room)}".rstrip()
     ratio = counts[present[0]] / counts[present[-1]]
-    if ratio >= UNBALANCED:
-        yield (
-            f"  class {present[0]} is {ratio:,.0f} times as frequent as class {present[-1]};"
-            " .class_weights would balance them"
-        )
+    if ratio >= UNBALANCED and not left_out:
+        text = f"class {present[0]} is {ratio:,.3g} times as frequent as class {present[-1]}"
+        yield from labelled("note", f"{text}; .class_weights would balance them", width)
 
 
 def _bar(share: float, room: int) -> str:
@@ -124,7 +123,7 @@ def _bar(share: float, room: int) -> str:
     if not eighths and share:
         eighths = 1
     try:
-        PARTS.encode(sys.stdout.encoding or "ascii")
+        PARTS.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeEncodeError:
         return "#" * max(round(eighths / 8), min(eighths, 1))
     return "█" * (eighths // 8) + PARTS[eighths % 8].strip()

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from safe_ce import memory
-from safe_ce.auditing.batches import source_of
 from safe_ce.causes.cause import a, attribute
 from safe_ce.findings import SafeCrossEntropyError
 from safe_ce.loss import SafeCrossEntropyLoss
@@ -20,10 +19,14 @@ from safe_ce.patching import guarded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from safe_ce.auditing.batches import Read
     from safe_ce.findings import Finding
 
 BATCHES = 3
 """How many go through the model: the first, and the last as well where it is smaller."""
+
+_OF_SOUND_LOGITS = ("SCE101", "SCE102", "SCE103", "SCE104", "SCE108", "SCE2", "SCE4")
+"""Codes of findings that leave no doubt where the classes of the logits are."""
 
 Model = Callable[..., Any]
 
@@ -32,77 +35,97 @@ class Trial:
     """A model, and what its calls of the loss show.
 
     Attributes:
-        classes: How many its output has, once that was seen.
-        findings: What was found, each cause once, with the number of its first batch.
-        note: Why its output could not be judged.
+        classes: How many its output has, once that was seen of one that the loss takes.
+        dtype: The dtype of its output, once that was seen.
+        findings: What was found, each cause once, with the batches.
+        finite: The numbers of the batches of which all logits were finite.
+        notes: What else is to be known.
     """
 
     def __init__(self, model: Model, ignore_index: int, weight: Tensor | None) -> None:
         self.model = model
         self.classes: int | None = None
-        self.findings: dict[str, tuple[Finding, int]] = {}
-        self.note = ""
+        self.dtype: torch.dtype | None = None
+        self.findings: dict[str, tuple[Finding, list[int]]] = {}
+        self.finite: set[int] = set()
+        self.notes: dict[str, None] = {}
         parameters = iter(model.parameters()) if isinstance(model, nn.Module) else iter(())
         self._device = next((parameter.device for parameter in parameters), None)
         self._loss = SafeCrossEntropyLoss(weight, ignore_index=ignore_index, mode="strict", ignore=("weight-invalid",))
         self._loss = self._loss.to(self._device) if self._device is not None else self._loss
 
-    def run(self, number: int, batch: Any, inputs: Mapping[Any, Any], target: Any) -> None:
-        """Send a batch through the model, which is left as it was.
+    def run(self, number: int, batch: Any, read: Read) -> None:
+        """Send a batch through the model, whose parts are in the modes in which they were afterwards.
 
         Args:
             number: The number of the batch.
             batch: The batch.
-            inputs: Its entries but for the target.
-            target: Its target.
+            read: The same, read.
         """
         try:
             with torch.no_grad(), _evaluating(self.model):
-                self._judge(batch, self._moved(inputs), self._moved(target))
+                self._judge(number, batch, read)
         except SafeCrossEntropyError as error:
-            for finding in error.findings:
-                logits = next((operand.shape for operand in finding.operands if operand.name == "input"), None)
-                if self.classes is None and logits and len(logits) > 1 and logits[1] > 1:
-                    self.classes = logits[1]
-                # What is wrong with the target the audit itself tells, of all batches.
-                if not finding.code.startswith("SCE2") and finding.confidence != "possible":
-                    self.findings.setdefault(finding.cause, (finding, number))
+            # The others are what else it might be.
+            finding = error.findings[0]
+            logits = next((operand.shape for operand in finding.operands if operand.name == "input"), None)
+            if finding.code.startswith(_OF_SOUND_LOGITS) and logits is not None:
+                self._know_classes(logits)
+            # What is wrong with the target the audit itself tells, of all batches.
+            if not finding.code.startswith("SCE2") and finding.confidence != "possible":
+                self.findings.setdefault(finding.cause, (finding, []))[1].append(number)
 
-    def _judge(self, batch: Any, inputs: Mapping[Any, Any], target: Any) -> None:
+    def _judge(self, number: int, batch: Any, read: Read) -> None:
         before = memory.stats().calls
         with guarded("strict", ignore=("one-hot-target",)):
-            output = self._called(batch, inputs, target)
+            output = self._called(batch, read)
         inner = memory.stats().calls > before
         logits = output if isinstance(output, Tensor) else attribute(output, "logits")
         if logits is None and isinstance(output, Mapping):
             logits = output.get("logits")
         if not isinstance(logits, Tensor):
-            self.note = (
+            self.notes[
                 f"the model returned {a(output)}: model=lambda *inputs: ..., which returns the logits, has them judged"
-            )
+            ] = None
             return
-        last = isinstance(target, Tensor) and logits.ndim > 2 and logits.shape[:-1] == target.shape
-        if self.classes is None and logits.ndim:
-            classes = logits.shape[-1] if last or logits.ndim == 1 else logits.shape[1]
-            self.classes = classes if classes > 1 else None
-        if inner:
-            return  # the loss in the model was guarded
-        if last:  # scores of tokens, which are flattened before the loss
-            logits, target = logits.flatten(0, -2), target.flatten()
-        self._loss(logits, target)
+        self.dtype = logits.dtype
+        if logits.is_floating_point() and bool(logits.isfinite().all()):
+            self.finite.add(number)
+        target = self._moved(read.target)
+        scores = tuple(logits.shape)
+        if isinstance(target, Tensor) and logits.ndim > 2 and logits.shape[:-1] == target.shape:
+            scores = (len(logits), logits.shape[-1])
+            if not inner:
+                self.notes[
+                    f"scores of shape {tuple(logits.shape)} were judged as rows, as a loop gives them that flattens both:"
+                    " the loss itself wants the classes in dim 1"
+                ] = None
+                logits, target = logits.flatten(0, -2), target.flatten()
+        if not inner:  # else the loss in the model was guarded
+            self._loss(logits, target)
+        if len(scores) > 1 or not read.target.ndim:
+            self._know_classes(scores)
 
-    def _called(self, batch: Any, inputs: Mapping[Any, Any], target: Any) -> Any:
+    def _know_classes(self, shape: tuple[int, ...]) -> None:
+        classes = shape[min(1, len(shape) - 1)] if shape else 1
+        if self.classes is None and classes > 1:
+            self.classes = classes
+
+    def _called(self, batch: Any, read: Read) -> Any:
+        inputs = {name: self._moved(value) for name, value in read.inputs.items()}
         if isinstance(batch, (tuple, list)) and not hasattr(batch, "_fields"):
             return self.model(*inputs.values())
+        if not inputs:
+            return self.model(self._moved(batch))
         forward = self.model.forward if isinstance(self.model, nn.Module) else self.model
         parameters = inspect.signature(forward).parameters.values()
         every = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
         names = {parameter.name for parameter in parameters}
         given = {name: value for name, value in inputs.items() if every or name in names}
         if not given:
-            return self.model(source_of(inputs))
+            return self.model(self._moved(read.source))
         # A model that takes labels computes its loss itself, or needs them to shift them.
-        return self.model(**given, **({"labels": target} if "labels" in names else {}))
+        return self.model(**given, **({"labels": self._moved(read.target)} if "labels" in names else {}))
 
     def _moved(self, value: Any) -> Any:
         """A value on the device of the model."""

@@ -233,7 +233,7 @@ def target_not_normalized(call: Call) -> Match | None:
         smallest, largest = sums.min().item(), sums.max().item()
         zeros = (rows == 0).all(1)
         zero_rows = bool((~off | zeros).all())
-        odd, empty = int(off.sum()), int(zeros.sum())
+        odd = int(off.sum())
         nan = bool(sums.isnan().any())
     if zero_rows and low >= 0 and not call.averaged and call.label_smoothing == 0:
         return None  # masked samples, which nothing counts
@@ -247,7 +247,7 @@ def target_not_normalized(call: Call) -> Match | None:
         help = "probabilities are not negative: apply softmax to a teacher's scores"
         fix = f"target = target.softmax({dim})"
     elif zero_rows:
-        fact = f"{empty} of {plural(len(sums), 'row')} of the target are all zeros, and count in the loss"
+        fact = "rows of the target are all zeros, and count in the loss"
         help = 'mark padding by class ids and ignore_index, or mask a loss with reduction="none"'
     else:
         fact = f"rows of the soft targets sum to {smallest:.4g}" + (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from safe_ce.commands import print_json, refused
+from safe_ce.findings import SafeCrossEntropyError
 
 if TYPE_CHECKING:
     import argparse
@@ -16,8 +18,8 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser(
         "audit",
         help="look through a data loader before training",
-        epilog="The exit status is 0 where nothing is wrong, 1 where something is, and 2 where the loader could not be"
-        " looked through.",
+        epilog="The exit status is 0 where nothing is wrong, 1 where something is, 2 where the loader could not be looked"
+        " through, and 130 where Ctrl-C ended it before anything was found.",
     )
     parser.add_argument(
         "loader",
@@ -38,24 +40,23 @@ def run(chosen: argparse.Namespace) -> int:
     from safe_ce.auditing.batches import BadLoaderError
 
     try:
-        loader = _named(chosen.loader)
-    except NoLoaderError as error:
-        return refused("audit", str(error))
-    try:
         found = audit(
-            loader,
+            _named(chosen.loader),
             chosen.num_classes,
             ignore_index=chosen.ignore_index,
             target=_key(chosen.target),
             batches=chosen.batches,
         )
-    except BadLoaderError as error:
+    except (NoLoaderError, BadLoaderError, SafeCrossEntropyError) as error:
         return refused("audit", str(error))
+    except Exception:  # the user's own code raised it: all of it is shown, and it is no finding
+        traceback.print_exc()
+        return 2
     if chosen.json:
         print_json(found.to_dict())
     else:
         print(found)
-    return int(not found.ok)
+    return 1 if not found.ok else 130 if found.interrupted else 0
 
 
 def _key(text: str | None) -> int | str | None:
@@ -70,7 +71,7 @@ class NoLoaderError(Exception):
 def _named(name: str) -> Any:
     """The loader that a name like ``package.module:make_loader`` leads to."""
     module, _, attribute = name.partition(":")
-    if not module or not attribute:
+    if not attribute or not all(part.isidentifier() for part in module.split(".")):
         raise NoLoaderError(f"{name!r} is not of the form package.module:make_loader")
     try:
         found = import_module(module)

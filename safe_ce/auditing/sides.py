@@ -1,0 +1,154 @@
+"""The two sides of a batch against each other: how many samples each has, and how large they are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from safe_ce.auditing.batches import first_tensor
+from safe_ce.auditing.counting import Place, Seen
+from safe_ce.auditing.loading import ROWS
+
+
+class Rows:
+    """How many inputs and how many targets the batches have."""
+
+    def __init__(self) -> None:
+        self.usual: int | None = None
+        """The rows of the first batch."""
+        self.last = 0
+        self.total = 0
+        self.smallest, self.largest = math.inf, 0
+        self.unusual = Seen()
+        """Batches of another size than the first."""
+        self.dropped = Seen()
+        """Batches of fewer samples than the sampler asked for."""
+        self.equal = 0
+        self.unequal = Seen()
+        """Batches of which the inputs are more or fewer than the targets."""
+        self.one_sided = Seen()
+        """Those of them where one side has as many as the sampler asked for, and the other has fewer."""
+        self.ratios: set[float] = set()
+        self.near = True
+        """Whether the two sides never differ by as much as half."""
+        self.elsewhere = True
+        """Whether the inputs have the samples in their second dimension wherever they differ."""
+
+    def add(self, source: Any, targets: int, place: Place) -> bool:
+        """Count a batch; True where it is like the first, with as many inputs as targets."""
+        self.last = targets
+        self.total += targets
+        if self.usual is None:
+            self.usual = targets
+        elif targets != self.usual:
+            self.unusual.add_whole(place, f"{targets} samples")
+        self.smallest, self.largest = min(self.smallest, targets), max(self.largest, targets)
+        asked = len(place.asked) if isinstance(place.asked, ROWS) else None
+        inputs = rows_of(source, targets, asked)
+        if inputs is None:
+            return False
+        if inputs == targets:
+            self.equal += 1
+            if asked is not None and asked > targets:
+                self.dropped.add_whole(place, f"{targets} of {asked} samples")
+                return False
+            return targets == self.usual
+        said = f"{inputs} inputs, {targets} targets"
+        self.unequal.add_whole(place, said)
+        few, many = sorted((inputs, targets))
+        if asked == many:
+            self.one_sided.add_whole(place, said)
+        self.near = self.near and asked in (None, many) and many < 2 * max(few, 1)
+        self.elsewhere = self.elsewhere and isinstance(source, Tensor) and source.shape[1:2] == (targets,)
+        self.elsewhere = self.elsewhere and (source.ndim > 2 or not self.equal)
+        if len(self.ratios) < 2:
+            self.ratios.add(many / few if few else math.inf)
+        return False
+
+    def add_usual(self, batches: int) -> None:
+        """Count batches that are like the first, with as many inputs as targets."""
+        if batches and self.usual is not None:
+            self.last = self.usual
+            self.total += batches * self.usual
+            self.equal += batches
+
+    def ragged(self, *, pairs: bool) -> bool:
+        """Whether rows that differ are a mistake, and not how the data are laid out.
+
+        Args:
+            pairs: Whether batches are pairs of an input and a target, as they are.
+        """
+        if not self.unequal or self.elsewhere:
+            return False  # none, or time comes first
+        if self.equal > self.unequal.batches:
+            return True
+        scaled = len(self.ratios) == 1 and float(next(iter(self.ratios))).is_integer()
+        if not self.equal and scaled:
+            return False  # frames, crops or views of every sample
+        return pairs and (self.near or self.one_sided.batches == self.unequal.batches)
+
+
+class Sizes:
+    """Whether targets of every pixel or step are as large as the inputs."""
+
+    def __init__(self) -> None:
+        self.equal = 0
+        self.unequal = Seen()
+
+    def add(self, source: Any, target: Any, place: Place) -> bool:
+        """Count a batch; True where the two are equally large."""
+        pair = _sizes(source, target)
+        if pair is None:
+            return False
+        inputs, targets = pair
+        if inputs == targets:
+            self.equal += 1
+            return True
+        self.unequal.add_whole(place, f"inputs of {_times(inputs)}, targets of {_times(targets)}")
+        return False
+
+    @property
+    def odd(self) -> bool:
+        """Whether those that differ are a mistake: a model may well score fewer pixels than it sees, but not at times."""
+        return self.equal > self.unequal.batches > 0
+
+
+def rows_of(source: Any, targets: int, asked: int | None) -> int | None:
+    """How many samples the inputs hold, or None where that cannot be told.
+
+    Args:
+        source: What a model reads first.
+        targets: How many the target holds.
+        asked: How many the sampler asked for, where that is known.
+    """
+    if isinstance(source, PackedSequence):
+        return int(source.batch_sizes[0])
+    if isinstance(source, (list, tuple)):
+        # One for each sample, or a few parts of all.
+        parts = {_length(part) for part in source}
+        if len(source) == targets or targets not in parts:
+            return len(source) if len(source) in (targets, asked) else None
+        return targets
+    tensor = first_tensor(source)
+    return None if tensor is None or not (tensor.is_nested or tensor.ndim) else tensor.size(0)
+
+
+def _length(part: Any) -> int | None:
+    return part.size(0) if isinstance(part, Tensor) and (part.is_nested or part.ndim) else None
+
+
+def _sizes(source: Any, target: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Height and width, or length, of inputs and targets of every pixel or step; None where they have none."""
+    if not isinstance(source, Tensor) or not isinstance(target, Tensor) or source.is_nested or target.is_nested:
+        return None
+    if target.ndim > 2 and source.ndim == target.ndim + 1:
+        return tuple(source.shape[2:]), tuple(target.shape[1:])
+    tokens = target.ndim == 2 and source.ndim == 2 and not source.is_floating_point()
+    return ((source.size(1),), (target.size(1),)) if tokens and not target.is_floating_point() else None
+
+
+def _times(sizes: tuple[int, ...]) -> str:
+    return " x ".join(map(str, sizes))
