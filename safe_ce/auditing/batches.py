@@ -144,7 +144,12 @@ def shown_tensor(tensor: Tensor) -> str:
 
 def _is_checked(name: str, tensor: Tensor) -> bool:
     """Whether an input's values are looked at."""
-    return tensor.dtype in FLOATS and probe.is_readable(tensor) and not set(name.split("_")) & UNCHECKED
+    return (
+        tensor.dtype in FLOATS
+        and not tensor.is_nested
+        and probe.is_readable(tensor)
+        and not set(name.split("_")) & UNCHECKED
+    )
 
 
 def _key_of_target(batch: Any, found: dict[Any, Any]) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from safe_ce import contract, probe
 from safe_ce.auditing.batches import shown_tensor
-from safe_ce.auditing.counting import WINDOW, OneHot, Seen, is_one_hot
+from safe_ce.auditing.counting import HUGE, WINDOW, OneHot, Seen, is_one_hot
 from safe_ce.call import Call
 from safe_ce.causes import BY_NAME
 from safe_ce.causes.cause import CERTAIN, LIKELY, Match, described, dtype_name
@@ -98,7 +98,7 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
         found = _finding(Call(logits, target, ignore_index=ignored))
         return Form(described(target), Operand("target", described(target), None), Kind.OTHER, finding=found)
     shown, kind = shown_tensor(target), dtype_name(target)
-    if not probe.is_readable(target) or target.dtype not in _READABLE:
+    if target.is_nested or not probe.is_readable(target) or target.dtype not in _READABLE:
         rows = target.size(0) if target.is_nested or target.ndim else 1
         found = _finding(Call(_zeros((rows, classes or 2), target), target))
         return Form(shown, Operand("target", kind, None), Kind.OTHER, finding=found)
@@ -116,6 +116,15 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
     positions = _is_per_position(target, source)
     taken, dim, shape = _taken_for(target, source, classes, guess, positions=positions)
     found = _finding(Call(_zeros(shape, target), target, ignore_index=ignored))
+    if found is not None and found.cause == "contract-broken" and taken is Kind.PROBABILITIES and dim > 1:
+        match = Match(
+            CERTAIN,
+            f"the soft targets have their classes in dim {dim}, of {tuple(target.shape)}; the loss wants them in dim 1",
+            (),
+            "move them where the targets are made",
+            fix="target = target.movedim(-1, 1)",
+        )
+        found = BY_NAME["contract-broken"].finding(Call(None, None), match)
     if taken is not Kind.IDS:
         operand = replace(operand, marks=(dim,))
     return Form(shown, operand, taken, dim, positions, found)
@@ -152,9 +161,13 @@ _ENOUGH_ROWS = 8
 """Rows with a single one after which it is no chance that they have."""
 
 
+def are_whole(target: Tensor) -> Tensor:
+    """Which values are whole numbers that may be class ids."""
+    return (target == target.floor()) & (target.abs() < HUGE)
+
+
 def _is_whole(target: Tensor) -> bool:
-    """Whether all values are whole numbers."""
-    return probe.is_readable(target) and bool((target == target.floor()).all() & target.isfinite().all())
+    return probe.is_readable(target) and bool(are_whole(target).all())
 
 
 def _are_swapped(target: Tensor, source: Any) -> bool:
@@ -163,7 +176,8 @@ def _are_swapped(target: Tensor, source: Any) -> bool:
         return False
     if not target.is_floating_point() or target.ndim < 2 or len(source) != len(target):
         return False
-    return not bool((target.sum(1, dtype=torch.float64) - 1).abs().le(NORMALIZED).any()) and not zeros_and_ones(target)
+    normalised = (target.sum(1, dtype=torch.float64) - 1).abs() <= NORMALIZED
+    return not zeros_and_ones(target) and normalised.double().mean().item() < 0.1
 
 
 def _guessed(target: Tensor) -> int:

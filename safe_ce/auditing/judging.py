@@ -118,7 +118,7 @@ def _forms(tally: Tally) -> Iterator[Finding]:
             continue
         finding, seen = told.setdefault(found.cause, (found, Seen()))
         seen.batches += form.seen.batches
-        seen.samples = sorted(seen.samples + form.seen.samples, key=lambda sample: sample.batch)[:FIRST]
+        seen.samples = (seen.samples + form.seen.samples)[:FIRST]
     others = {form.shown: form.seen for form in tally.forms.values() if form.finding is None}
     for finding, seen in told.values():
         usual = tuple(
@@ -343,7 +343,7 @@ def _changes(tally: Tally) -> Iterator[str]:
     """What is another at times, of what the loss takes."""
     kinds: dict[object, Form] = {}
     for key, form in tally.forms.items():
-        if form.finding is None:
+        if form.finding is None and key[1:2] != (0,):
             kinds.setdefault((form.kind, *key[:2]), form)
     if len(kinds) > 1:
         shown = (f"{form.shown} from batch {form.seen.samples[0].batch}" for form in kinds.values())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from safe_ce.auditing.batches import shown_tensor
 from safe_ce.auditing.counting import FIRST, Ids, OneHot, Place, Probabilities, Seen, is_one_hot
-from safe_ce.auditing.forms import Form, Kind, form_of, key_of, turned
+from safe_ce.auditing.forms import Form, Kind, are_whole, form_of, key_of, turned
 from safe_ce.auditing.loading import ROWS
 from safe_ce.auditing.sides import Rows, Sizes
 from safe_ce.causes.cause import described, dtype_name, plural
@@ -161,16 +161,17 @@ class Tally:
         form.seen.add(_named(form, target, place))
         for name, tensor in read.floats:
             if not math.isfinite(tensor.sum(dtype=_summed_as(tensor)).item()):
-                seen = self.not_finite if tensor is source or name == read.name else None
-                seen = self.others_not_finite.setdefault(name, Seen()) if seen is None else seen
-                self._look_for_odd_inputs(tensor, place, seen, whole=tensor is not source)
+                first = name == read.name
+                seen = self.not_finite if first else self.others_not_finite.setdefault(name, Seen())
+                self._look_for_odd_inputs(tensor, place, seen, whole=not first or not isinstance(source, Tensor))
         self._add_values(form, target, place)
         # Of a sound form no more than the first batch is ever named.
         named = form.seen.batches >= FIRST or (form.kind is Kind.IDS and form.finding is None)
         floating = isinstance(target, Tensor) and target.is_floating_point() and form.kind is Kind.IDS
-        if usual and named and not floating and self._read.pairs and type(source) is type(target) is Tensor:
-            plain = form.kind is Kind.IDS and _is_counted(target) and self._weight is None
-            together = self.ids.together_with(target) if plain else None
+        plain = type(source) is type(target) is Tensor and not source.is_nested
+        if usual and named and plain and not floating and self._read.pairs:
+            counted = form.kind is Kind.IDS and _is_counted(target) and self._weight is None
+            together = self.ids.together_with(target) if counted else None
             self._usual = Usual(
                 source=source.shape,
                 source_dtype=source.dtype,
@@ -232,7 +233,7 @@ class Tally:
         if not _is_counted(target):
             values = target.detach().double()
             # Those that are no ids have a form of their own, with its finding.
-            whole = values.isfinite() & (values == values.floor()) & (values.abs() < 2**62)
+            whole = are_whole(values)
             if not bool(whole.any()):
                 return
             target = values.where(whole, 0.0).long()
@@ -260,7 +261,7 @@ class Tally:
 def _named(form: Form, target: Any, place: Place) -> Iterator[Sample]:
     """What a batch of a form is named by: the samples that are no class ids among some that are, or the whole."""
     if form.kind is Kind.IDS and isinstance(target, Tensor) and target.is_floating_point() and target.ndim:
-        odd = ~(target.isfinite() & (target == target.floor()))
+        odd = ~are_whole(target)
         where = odd.flatten(1).any(1) if target.ndim > 1 else odd
         if bool(where.any()) and not bool(where.all()):
             for at in where.nonzero().reshape(-1)[:FIRST].tolist():

@@ -107,12 +107,13 @@ def label_out_of_range(call: Call) -> Match | None:
     signs = labels.distinct == (-1, 1)
     if signs:
         below = "labels of -1 and 1 are a convention of other libraries: map them to 0 and 1"
+    mend = "" if below else f"{'or ' if needs else ''}mend the labels where they are read"
     halves = attempt(call, "target = (target + 1) // 2", labels="made", gives=class_id_form(call)) if signs else None
     return Match(
         CERTAIN,
         f"{which} out of range for {plural(call.classes, 'class')}, 0 to {call.classes - 1}",
         tuple(evidence),
-        "; ".join(part for part in (needs, below, "" if below else "or mend the labels where they are read") if part),
+        "; ".join(part for part in (needs, below, mend) if part),
         fix=None if halves is None else halves.statements,
         odds=0.4,
         input_marks=(call.class_dim,),
@@ -172,7 +173,9 @@ def ignore_index_mismatch(call: Call) -> Match | None:
         f"the target marks what is not to be counted with {void}, and ignore_index is {call.ignore_index}",
         (
             f"{bad.count} of {plural(bad.total, 'label')} {'is' if bad.count == 1 else 'are'} {void}, {usual}",
-            f"all others are classes, {valid[0]} to {valid[-1]}" if valid else f"ignore_index is {call.ignore_index}",
+            f"all others are classes{f', {valid[0]} to {valid[-1]}' if labels.few else ''}"
+            if valid
+            else f"ignore_index is {call.ignore_index}",
         ),
         f"mark both alike: set the {void} to {call.ignore_index}" if taken else f"tell the loss: ignore_index={void}",
         fix=repaired.statements,
