@@ -45,6 +45,7 @@ class Read(NamedTuple):
         source: What a model reads first: a tensor, or a list, tuple or mapping of them.
         floats: The floating-point tensors among the inputs, by name.
         target: The target.
+        keys: Where in the batch the last two are found; None where they are not found so.
     """
 
     inputs: dict[Any, Any]
@@ -52,6 +53,7 @@ class Read(NamedTuple):
     source: Any
     floats: tuple[tuple[str, Tensor], ...]
     target: Any
+    keys: tuple[Any, Any] | None = None
 
 
 class Reader:
@@ -82,7 +84,10 @@ class Reader:
                 f", of {parts}"
             )
         self.pairs = list(found) == [0, 1] and key == 1
-        return _read({name: value for name, value in found.items() if name != key}, target)
+        read = _read({name: value for name, value in found.items() if name != key}, target)
+        if isinstance(batch, (Mapping, list, tuple)) and not hasattr(batch, "_fields") and read.inputs:
+            return read._replace(keys=(_name_of_source(read.inputs), key))
+        return read
 
     def _key(self, batch: Any, found: dict[Any, Any]) -> Any:
         """The target's key; an index, which may count from the end, is one of a tuple with names too."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from safe_ce.auditing.batches import shown_tensor
 from safe_ce.auditing.counting import FIRST, Ids, OneHot, Place, Probabilities, Seen, is_one_hot
@@ -21,16 +23,17 @@ if TYPE_CHECKING:
     from safe_ce.auditing.batches import Read, Reader
     from safe_ce.findings import Sample
 
-PAIRS = (list, tuple)
-
 FORMS = 32
 """Forms of targets that are told apart."""
 
 
 class Usual(NamedTuple):
-    """What batches look like of which nothing but the values needs a look: pairs of tensors like those before.
+    """What batches look like of which nothing but the values needs a look: tensors like those before.
 
     Attributes:
+        batch: The type of the batches.
+        entries: How many entries they have.
+        pick: Gives the inputs and the targets of one.
         source: The shape of the inputs.
         source_dtype: Their dtype.
         target: The shape of the targets.
@@ -38,11 +41,14 @@ class Usual(NamedTuple):
         rows: How many there are.
         form: Their form.
         sized: Whether targets of every pixel or step are as large as the inputs.
-        summed_as: The dtype in which inputs are added up, or None where their values are not looked at.
+        floats: Whether the values of the inputs are looked at.
         look: Looks at the targets of a batch, given its number and what was asked for; True where those that wait are to
             be settled.
     """
 
+    batch: type[Any]
+    entries: int
+    pick: Callable[[Any], tuple[Any, Any]]
     source: torch.Size
     source_dtype: torch.dtype
     target: torch.Size
@@ -50,7 +56,7 @@ class Usual(NamedTuple):
     rows: int
     form: Form
     sized: bool
-    summed_as: torch.dtype | None
+    floats: bool
     look: Callable[[Tensor, int, Any], bool]
 
 
@@ -120,8 +126,11 @@ class Tally:
             read: The batch, where it was read before.
         """
         usual = self._usual
-        if usual is not None and read is None and type(batch) in PAIRS and len(batch) == 2:
-            source, target = batch
+        if usual is not None and read is None and type(batch) is usual.batch and len(batch) == usual.entries:
+            try:
+                source, target = usual.pick(batch)
+            except KeyError:  # as many entries, of other names
+                source = target = None
             if (
                 type(target) is Tensor
                 and type(source) is Tensor
@@ -131,13 +140,13 @@ class Tally:
                 and source.dtype is usual.source_dtype
                 and (asked is None or (type(asked) in ROWS and len(asked) == usual.rows))
             ):
-                if usual.summed_as is not None and not math.isfinite(source.sum(dtype=usual.summed_as).item()):
+                if usual.floats and _may_be_odd(source):
                     self._look_for_odd_inputs(source, Place(self.batches, usual.rows, asked), self.not_finite)
                 if usual.look(target, self._batches + self._alike, asked):
                     self.ids.settle()
                 self._alike += 1
                 return
-        self._add_unusual(self._read(batch) if read is None else read, asked)
+        self._add_unusual(batch, self._read(batch) if read is None else read, asked)
 
     def settle(self) -> None:
         """Bring all counts up to date."""
@@ -148,7 +157,7 @@ class Tally:
         self._batches, self._alike = self.batches, 0
         self.ids.settle()
 
-    def _add_unusual(self, read: Read, asked: Any) -> None:
+    def _add_unusual(self, batch: Any, read: Read, asked: Any) -> None:
         self.settle()
         source, target = read.source, read.target
         single = isinstance(target, Tensor) and not target.is_nested and not target.ndim
@@ -160,7 +169,7 @@ class Tally:
         sized = self.sizes.add(source, target, place)
         form.seen.add(_named(form, target, place))
         for name, tensor in read.floats:
-            if not math.isfinite(tensor.sum(dtype=_summed_as(tensor)).item()):
+            if _may_be_odd(tensor):
                 first = name == read.name
                 seen = self.not_finite if first else self.others_not_finite.setdefault(name, Seen())
                 self._look_for_odd_inputs(tensor, place, seen, whole=not first or not isinstance(source, Tensor))
@@ -169,10 +178,14 @@ class Tally:
         named = form.seen.batches >= FIRST or (form.kind is Kind.IDS and form.finding is None)
         floating = isinstance(target, Tensor) and target.is_floating_point() and form.kind is Kind.IDS
         plain = type(source) is type(target) is Tensor and not source.is_nested
-        if usual and named and plain and not floating and self._read.pairs:
+        beside = any(name != read.name for name, _ in read.floats)
+        if usual and named and plain and not floating and not beside and read.keys is not None:
             counted = form.kind is Kind.IDS and _is_counted(target) and self._weight is None
             together = self.ids.together_with(target) if counted else None
             self._usual = Usual(
+                batch=type(batch),
+                entries=len(batch),
+                pick=itemgetter(*read.keys),
                 source=source.shape,
                 source_dtype=source.dtype,
                 target=target.shape,
@@ -180,7 +193,7 @@ class Tally:
                 rows=place.rows,
                 form=form,
                 sized=sized,
-                summed_as=_summed_as(source) if read.floats else None,
+                floats=bool(read.floats),
                 look=self._looking(form) if together is None else together.add,
             )
 
@@ -278,9 +291,13 @@ def _is_counted(target: Tensor) -> bool:
 _UNCOUNTED = (torch.bool, torch.uint16, torch.uint32, torch.uint64)
 
 
-def _summed_as(tensor: Tensor) -> torch.dtype:
-    """The dtype in which finite values do not easily add up to an infinity."""
-    return torch.float32 if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.dtype
+def _may_be_odd(tensor: Tensor) -> bool:
+    """Whether a floating-point tensor may hold a value that is not finite; its squares may also add up to an infinity."""
+    # A norm is taken in one thread: to wake the others takes longer than most batches.
+    return not math.isfinite(vector_norm(tensor, dtype=_WIDER.get(tensor.dtype)).item())
+
+
+_WIDER = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
 
 def _length(target: Any) -> int:
