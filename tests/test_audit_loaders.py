@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import random
 import sys
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -176,22 +178,83 @@ class TestNothingIsDisturbed:
         assert seen == [0, 1, 2]
 
 
-def test_memory_does_not_grow_with_the_loader():
-    def loader(length):
+def tensor_bytes():
+    """The memory of all tensors that are alive."""
+    gc.collect()
+    storages = {}
+    for found in gc.get_objects():
+        if issubclass(type(found), torch.Tensor):  # to ask others for their class may warn
+            storage = found.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+class TestMemory:
+    """Neither Python's objects nor tensors grow in number with the loader."""
+
+    def loaded(self, length, seen=lambda: None):
         for at in range(length):
             labels = torch.full((64,), -1 - at % 200)
             yield torch.full((64, 3), torch.nan), labels if at % 3 else labels.float()
+        seen()
 
-    def peak(length):
-        tracemalloc.start()
-        try:
-            audit(loader(length), 4)
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
+    def soft(self, length, seen=lambda: None):
+        weights = torch.ones(8, 5, requires_grad=True)
+        for _ in range(length):
+            yield torch.zeros(8, 3), weights.softmax(1) * 2
+        seen()
 
-    peak(10)
-    assert peak(1200) < 1.5 * peak(300)
+    def padded(self, length, seen=lambda: None):
+        tokens = torch.arange(64).view(4, 16) % 50
+        for at in range(length):
+            yield tokens, tokens.masked_fill(tokens % 7 == at % 7, -100)
+        seen()
+
+    @pytest.mark.parametrize("batches", ["loaded", "soft", "padded"])
+    def test_of_objects_is_constant(self, batches):
+        def tidied(length):
+            for at, batch in enumerate(getattr(self, batches)(length)):
+                if not at % 100:
+                    gc.collect()  # Python keeps thousands of freed tuples at hand until then
+                yield batch
+
+        def peak(length):
+            tracemalloc.start()
+            try:
+                audit(tidied(length), 50)
+                return tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+
+        peak(10)
+        assert peak(1200) < 1.2 * peak(300)
+
+    @pytest.mark.parametrize("batches", ["loaded", "soft", "padded"])
+    def test_of_tensors_is_constant(self, batches):
+        def held(length):
+            measured = []
+            audit(getattr(self, batches)(length, lambda: measured.append(tensor_bytes())), 50)
+            return measured[0]
+
+        held(10)
+        assert held(600) <= 1.1 * held(200)
+
+    def test_a_batch_is_let_go_of_before_the_next_is_made(self):
+        alive = []
+
+        def batches():
+            for _ in range(9):
+                gc.collect()
+                alive.append(sum(reference() is not None for reference in references))
+                images = torch.zeros(8, 3)
+                references.append(weakref.ref(images))
+                yield images, Y[:8]
+                del images
+
+        references = []
+        audit(batches(), 4)
+        audit(batches(), model=lambda x: x.new_zeros(len(x), 4))
+        assert alive == [0] * 18
 
 
 def test_labels_that_are_counted_together_are_named_one_by_one():

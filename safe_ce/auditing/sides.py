@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from safe_ce.auditing.batches import first_tensor
 from safe_ce.auditing.counting import Place, Seen
 from safe_ce.auditing.loading import ROWS
+from safe_ce.causes.cause import plural
 
 
 class Rows:
@@ -44,7 +45,7 @@ class Rows:
         if self.usual is None:
             self.usual = targets
         elif targets != self.usual:
-            self.unusual.add_whole(place, f"{targets} samples")
+            self.unusual.add_whole(place, plural(targets, "sample"))
         self.smallest, self.largest = min(self.smallest, targets), max(self.largest, targets)
         asked = len(place.asked) if isinstance(place.asked, ROWS) else None
         inputs = rows_of(source, targets, asked)
@@ -56,7 +57,7 @@ class Rows:
                 self.dropped.add_whole(place, f"{targets} of {asked} samples")
                 return False
             return targets == self.usual
-        said = f"{inputs} inputs, {targets} targets"
+        said = f"{plural(inputs, 'input')}, {plural(targets, 'target')}"
         self.unequal.add_whole(place, said)
         few, many = sorted((inputs, targets))
         if asked == many:

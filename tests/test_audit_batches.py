@@ -1,0 +1,130 @@
+"""safe_ce.audit and batches: of what kinds they may be, and which entry is the target."""
+
+from __future__ import annotations
+
+from collections import UserDict
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch.utils.data import BatchSampler, DataLoader, TensorDataset
+
+from safe_ce import SafeCrossEntropyError, audit
+from tests.loaders import MASKS, X, Y, changed, loader, places
+
+
+class Pair(NamedTuple):
+    image: torch.Tensor
+    label: torch.Tensor
+
+
+@dataclass
+class Batch:
+    image: torch.Tensor
+    y: torch.Tensor
+
+
+class Attributes:
+    """As a graph library's batches: with keys, and no mapping."""
+
+    def __init__(self, **values):
+        self._values = values
+
+    def keys(self):
+        return list(self._values)
+
+    def __getitem__(self, key):
+        return self._values[key]
+
+
+BAD = changed(Y, 42, -1)
+
+
+class TestBatches:
+    @pytest.mark.parametrize(
+        ("batch", "options"),
+        [
+            ((X, BAD), {}),
+            ([X, BAD], {}),
+            ({"image": X, "label": BAD}, {}),
+            (UserDict(pixel_values=X, labels=BAD), {}),
+            (Pair(X, BAD), {}),
+            (Batch(X, BAD), {}),
+            (Attributes(x=X, y=BAD), {}),
+            (((X, X), BAD), {}),
+            (({"image": X}, BAD), {}),
+            ((BAD, X), {"target": 0}),
+            ((X, X, BAD), {"target": 2}),
+            ([X, X, BAD], {"target": -1}),
+            ({"image": X, "mask": BAD}, {"target": "mask"}),
+            ({"labels": Y, "label": BAD}, {"target": "label"}),
+            (Pair(BAD, X), {"target": "image"}),
+            (Pair(BAD, X), {"target": 0}),
+            (Batch(X, BAD), {"target": -1}),
+            ({"image": X, "annotation": {"id": BAD}}, {"target": lambda batch: batch["annotation"]["id"]}),
+            ((X, BAD[:, None]), {"target": lambda batch: batch[1].squeeze(1)}),
+            (object(), {"target": lambda batch: BAD}),
+        ],
+    )
+    def test_of_many_kinds_are_read(self, batch, options):
+        (finding,) = audit([batch], 5, **options).findings
+        assert (finding.cause, finding.samples[0].position) == ("ignore-index-mismatch", 42)
+
+    @pytest.mark.parametrize(
+        "batch", [(X, Y, Y), {"image": X, "mask": MASKS}, {"labels": Y, "label": Y}, [X], {"a": X}, X, "batch"]
+    )
+    def test_of_which_the_target_is_not_clear_are_refused(self, batch):
+        with pytest.raises(ValueError, match="target="):
+            audit([batch], 5)
+
+    def test_list_what_may_be_the_target(self):
+        with pytest.raises(ValueError, match="pass target=") as caught:
+            audit([{"image": X, "mask": MASKS, "name": ["a"] * 100}])
+        assert str(caught.value) == (
+            "which entry is the target is not clear; pass target=, one of 'image': float32 (100, 3, 8, 8); "
+            "'mask': int64 (100, 8, 8); 'name': list of 100"
+        )
+
+    def test_that_lack_the_target_are_refused(self):
+        with pytest.raises(ValueError, match="no entry 'y'") as caught:
+            audit([{"x": X, "y": Y}, {"x": X}], 5)
+        assert caught.value.__notes__[0] == "safe_ce.audit: in batch 1, counted from 0"
+
+    @pytest.mark.parametrize(
+        ("given", "options", "says"),
+        [
+            (TensorDataset(X, Y), {}, "a data set has samples and no batches"),
+            ([], {}, "the loader gave no batch"),
+            (loader(X, Y, 200, drop_last=True), {}, "drop_last"),
+            (loader(X, Y), {"num_classes": 1}, "num_classes must be 2 or more"),
+            (loader(X, Y), {"batches": 0}, "batches must be 1 or more"),
+        ],
+    )
+    def test_that_are_none_are_refused(self, given, options, says):
+        with pytest.raises(ValueError, match=says):
+            audit(given, **options)
+
+    def test_are_refused_with_options_that_the_loss_refuses(self):
+        with pytest.raises(SafeCrossEntropyError) as caught:
+            audit(loader(X, Y), weight=[1.0, 2.0])
+        assert caught.value.cause == "weight-not-tensor"
+
+    def test_may_fill_the_same_memory_again(self):
+        images, labels = torch.zeros(8, 4), torch.zeros(8, dtype=torch.int64)
+
+        def refilled():
+            for at in range(40):
+                labels.fill_(-1 if at == 20 else at % 5)
+                yield images, labels
+
+        found = audit(refilled(), 5)
+        assert [sample.batch for sample in found.findings[0].samples] == [20] * 5
+        assert found.counts == (56, 64, 64, 64, 64)
+
+
+def test_batch_samplers_of_other_kinds_name_the_samples():
+    sampler = BatchSampler([99, 42, 3, 7], 2, drop_last=False)
+    for options in ({"batch_sampler": sampler}, {"sampler": sampler, "batch_size": None}):
+        (finding,) = audit(DataLoader(TensorDataset(X, BAD), **options), 5).findings
+        assert places(finding) == [(0, 1, 42)]

@@ -1,0 +1,409 @@
+"""safe_ce.audit: what it finds in a loader, and the samples that it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from safe_ce import SafeCrossEntropyError, audit
+from tests.loaders import (
+    MASKS,
+    ONE_HOT,
+    SOFT,
+    TOKENS,
+    X,
+    Y,
+    batches_of,
+    changed,
+    collated,
+    loader,
+    places,
+)
+
+
+@dataclass
+class Broken:
+    """A loader with a mistake: the audit, the cause, and the first places."""
+
+    run: Any
+    cause: str
+    at: list[tuple[int, int | None, int | None]]
+
+
+MIXED = [(X[:8], Y[:8]), (X[:8], Y[:8]), (X[8:16], Y[8:16])]
+
+
+def with_one(other, first=None):
+    """An audit of batches of which the second has another target."""
+    usual = MIXED[0] if first is None else (X[:8], first)
+    return audit([usual, (X[:8], other), usual], 5)
+
+
+BROKEN = {
+    "a label out of range": Broken(lambda: audit(loader(X, changed(Y, 42, 8)), 5), "label-out-of-range", [(2, 10, 42)]),
+    "a label beyond all counting": Broken(
+        lambda: audit(loader(X, changed(Y, 42, 10**12))), "label-out-of-range", [(2, 10, 42)]
+    ),
+    "two bad labels": Broken(
+        lambda: audit(loader(X, changed(changed(Y, 42, 8), 99, -3)), 5), "label-out-of-range", [(2, 10, 42), (6, 3, 99)]
+    ),
+    "a -1": Broken(lambda: audit(loader(X, changed(Y, 42, -1)), 5), "ignore-index-mismatch", [(2, 10, 42)]),
+    "a -1, of how many classes is not known": Broken(
+        lambda: audit(loader(X, changed(Y, 42, -1))), "ignore-index-mismatch", [(2, 10, 42)]
+    ),
+    "a -100 beside another ignore_index": Broken(
+        lambda: audit(loader(X, changed(Y, 42, -100)), 5, ignore_index=-1), "ignore-index-mismatch", [(2, 10, 42)]
+    ),
+    "labels from 1": Broken(
+        lambda: audit(loader(X, Y + 1, 4), 5),
+        "labels-start-at-one",
+        [(at // 4, at % 4, at) for at in (Y == 4).nonzero()[:5, 0].tolist()],
+    ),
+    "255 in a mask": Broken(
+        lambda: audit(loader(X, changed(MASKS, (33, 2, 3), 255)), 5), "ignore-index-mismatch", [(2, 1, 33)]
+    ),
+    "255 in a mask, of how many classes is not known": Broken(
+        lambda: audit(loader(X, changed(MASKS, (33, 2, 3), 255))), "ignore-index-mismatch", [(2, 1, 33)]
+    ),
+    "gray values": Broken(
+        lambda: audit(loader(X, changed(MASKS * 0, (33, 2, 3), 255)), 2), "mask-not-class-ids", [(2, 1, 33)]
+    ),
+    "a batch that is ignored whole": Broken(
+        lambda: audit(loader(X, changed(Y, slice(32, 48), -100)), 5), "all-targets-ignored", [(2, None, None)]
+    ),
+    "one that is, by a class": Broken(
+        lambda: audit(loader(X, changed(Y, slice(32, 48), 0)), 5, ignore_index=0),
+        "all-targets-ignored",
+        [(2, None, None)],
+    ),
+    "an empty batch": Broken(lambda: audit(batches_of(8, 0, 8), 5), "empty-batch", [(1, None, None)]),
+    "a batch without weight": Broken(
+        lambda: audit(loader(X, changed(Y, slice(32, 48), 0)), weight=torch.tensor([0.0, 1, 1, 1, 1])),
+        "weight-invalid",
+        [(2, None, None)],
+    ),
+    "one side short in one batch": Broken(
+        lambda: audit([MIXED[0], (X[:7], Y[:8]), MIXED[2]], 5), "ragged-batch", [(1, None, None)]
+    ),
+    "one side short in all batches": Broken(
+        lambda: audit([(X[:8], Y[:7])] * 2, 5), "ragged-batch", [(0, None, None), (1, None, None)]
+    ),
+    "bad samples left out on one side": Broken(
+        lambda: audit(
+            loader(
+                X,
+                changed(Y, 42, -1),
+                collate_fn=lambda samples: (collated(samples)[0], torch.stack([y for _, y in samples if y >= 0])),
+            ),
+            5,
+        ),
+        "ragged-batch",
+        [(2, None, None)],
+    ),
+    "(N, 1) in one batch": Broken(lambda: with_one(Y[:8, None]), "target-extra-dim", [(1, None, None)]),
+    "(N, 1) beside gray images": Broken(
+        lambda: audit([(X[:8, :1], Y[:8, None])], 5), "target-extra-dim", [(0, None, None)]
+    ),
+    "int32 in one batch": Broken(lambda: with_one(Y[:8].int()), "wrong-int-target", [(1, None, None)]),
+    "floats in one batch": Broken(lambda: with_one(Y[:8].float()), "float-index-target", [(1, None, None)]),
+    "one-hot in one batch": Broken(lambda: with_one(ONE_HOT[:8]), "one-hot-target", [(1, None, None)]),
+    "a float one-hot in one batch": Broken(lambda: with_one(ONE_HOT[:8].float()), "one-hot-target", [(1, None, None)]),
+    "a list in one batch": Broken(lambda: with_one(Y[:8].tolist()), "target-not-tensor", [(1, None, None)]),
+    "multi-hot in one batch": Broken(
+        lambda: with_one(torch.tensor([[1, 1, 0, 0, 0]] * 8)), "multi-hot-target", [(1, None, None)]
+    ),
+    "other classes in one batch": Broken(
+        lambda: audit([(X[:8], SOFT[:8]), (X[:8], SOFT[:8, :4].softmax(1))]), "contract-broken", [(1, None, None)]
+    ),
+    "one-hot integers": Broken(
+        lambda: audit(loader(X, ONE_HOT, 50)), "one-hot-target", [(0, None, None), (1, None, None)]
+    ),
+    "one-hot pixels, classes last": Broken(
+        lambda: audit(loader(X, F.one_hot(MASKS, 5), 100), 5), "one-hot-target", [(0, None, None)]
+    ),
+    "float one-hot to the end": Broken(
+        lambda: audit(loader(X, ONE_HOT.float(), 50), 5), "one-hot-target", [(0, None, None), (1, None, None)]
+    ),
+    "names": Broken(lambda: audit([(X[:2], ["cat", "dog"])]), "target-not-tensor", [(0, None, None)]),
+    "uint8 masks": Broken(lambda: audit(loader(X, MASKS.byte(), 100), 5), "wrong-int-target", [(0, None, None)]),
+    "colours": Broken(
+        lambda: audit(loader(X, torch.stack([MASKS, MASKS, MASKS * 0], 1) * 40, 100), 5),
+        "color-mask-target",
+        [(0, None, None)],
+    ),
+    "negative real numbers": Broken(
+        lambda: audit(loader(X, SOFT[:, 0] * 30 - 9, 100)), "regression-target", [(0, None, None)]
+    ),
+    "real numbers": Broken(lambda: audit(loader(X, SOFT[:, 0] * 30, 100)), "regression-target", [(0, None, None)]),
+    "a soft target with NaN": Broken(
+        lambda: audit(loader(X, changed(SOFT, (42, 1), torch.nan)), 5), "target-not-normalized", [(2, 10, 42)]
+    ),
+    "a negative soft target": Broken(
+        lambda: audit(loader(X, changed(SOFT, (42, 1), -0.5)), 5), "target-not-normalized", [(2, 10, 42)]
+    ),
+    "a soft target of percentages": Broken(
+        lambda: audit(loader(X, changed(SOFT, 42, SOFT[42] * 100)), 5), "target-not-normalized", [(2, 10, 42)]
+    ),
+    "a soft pixel that is none": Broken(
+        lambda: audit(loader(X, changed(F.one_hot(MASKS, 5).movedim(-1, 1) * 0.8 + 0.04, (42, 1, 2, 2), 3)), 5),
+        "target-not-normalized",
+        [(2, 10, 42)],
+    ),
+    "multi-hot floats": Broken(
+        lambda: audit(loader(X, changed(ONE_HOT.float(), (42, slice(0, 2)), 1)), 5), "multi-hot-target", [(2, 10, 42)]
+    ),
+    "an input with NaN": Broken(
+        lambda: audit(loader(changed(X, (42, 0, 3, 3), torch.nan), Y), 5), "logits-not-finite", [(2, 10, 42)]
+    ),
+    "an infinite half-precision input": Broken(
+        lambda: audit(loader(changed(X.half(), (42, 0, 3, 3), torch.inf), Y), 5), "logits-not-finite", [(2, 10, 42)]
+    ),
+    "NaN in what the model reads first": Broken(
+        lambda: audit([{"b": X[:8], "image": changed(X[:8], (3, 0), torch.nan), "label": Y[:8]}], 5),
+        "logits-not-finite",
+        [(0, 3, None)],
+    ),
+    "a vocabulary's label beyond its end": Broken(
+        lambda: audit(loader(TOKENS, changed(TOKENS, (42, 3), 50)), 50), "label-out-of-range", [(2, 10, 42)]
+    ),
+    "several labels of many classes, one of them 255": Broken(
+        lambda: audit(
+            loader(X.repeat(4, 1, 1, 1), changed(changed(torch.arange(400) % 100, 7, 150), 9, 255), 100), 100
+        ),
+        "label-out-of-range",
+        [(0, 7, 7), (0, 9, 9)],
+    ),
+    "255 beside 150 classes in a mask": Broken(
+        lambda: audit(loader(X, changed(torch.arange(6400).view(100, 8, 8) % 150, (33, 0, 0), 255)), 150),
+        "ignore-index-mismatch",
+        [(2, 1, 33)],
+    ),
+    "labels far beyond the classes": Broken(
+        lambda: audit(loader(X, Y + 10**7, 2), 5, batches=2),
+        "label-out-of-range",
+        [(0, 0, 0), (0, 1, 1), (1, 0, 2), (1, 1, 3)],
+    ),
+    "a NaN among float labels": Broken(
+        lambda: audit(loader(X, changed(Y.float(), 42, torch.nan), 50), 5),
+        "float-index-target",
+        [(0, 42, 42), (1, None, None)],
+    ),
+    "a missing dimension at the end": Broken(
+        lambda: audit([*MIXED, (X[:1], Y[0])], 5), "target-missing-batch-dim", [(3, None, None)]
+    ),
+    "a mask with its channel last": Broken(
+        lambda: audit([(X[:8], MASKS[:8, ..., None])], 5), "target-extra-dim", [(0, None, None)]
+    ),
+    "float ids of positions": Broken(
+        lambda: audit([(torch.randn(4, 5, 3), Y[:20].view(4, 5).float())], 5), "float-index-target", [(0, None, None)]
+    ),
+    "int32 ids of as many positions as classes": Broken(
+        lambda: audit(loader(torch.randn(100, 5, 4), torch.cat([ONE_HOT[:50], 1 - ONE_HOT[:50]]).int(), 50), 5),
+        "wrong-int-target",
+        [(0, None, None), (1, None, None)],
+    ),
+    "one-hot integers, some rows of which are zeros": Broken(
+        lambda: audit(loader(X, changed(ONE_HOT, slice(50, None), 0), 50), 5),
+        "one-hot-target",
+        [(0, None, None), (1, None, None)],
+    ),
+    "one-hot integers, and several ones in a row": Broken(
+        lambda: audit(loader(X, changed(changed(ONE_HOT, (60, 0), 1), (60, 1), 1), 50)),
+        "multi-hot-target",
+        [(0, None, None), (1, None, None)],
+    ),
+    "multi-hot floats in every batch": Broken(
+        lambda: audit(loader(X, (ONE_HOT | ONE_HOT.roll(1, 1)).float(), 50), 5),
+        "multi-hot-target",
+        [(0, at, at) for at in range(5)],
+    ),
+    "soft pixels, classes last": Broken(
+        lambda: audit([(X[:8], F.one_hot(MASKS[:8], 5) * 0.9 + 0.02)], 5), "contract-broken", [(0, None, None)]
+    ),
+    "one-hot float pixels, classes last": Broken(
+        lambda: audit([(X[:8], F.one_hot(MASKS[:8], 5).float())], 5), "one-hot-target", [(0, None, None)]
+    ),
+    "a row of zeros": Broken(lambda: audit(loader(X, changed(SOFT, 42, 0)), 5), "target-not-normalized", [(2, 10, 42)]),
+    "inputs and targets that are swapped": Broken(
+        lambda: audit(loader(Y, X, 50), 5), "arguments-swapped", [(0, None, None), (1, None, None)]
+    ),
+    "a nested target": Broken(
+        lambda: audit([(X[:2], torch.nested.nested_tensor([Y[:3], Y[:2]]))], 5), "unsupported-layout", [(0, None, None)]
+    ),
+    "a number": Broken(lambda: audit([(X[0], 3)], 5), "target-not-tensor", [(0, None, None)]),
+    "one side short of features": Broken(
+        lambda: audit([(X[:8, 0, 0], Y[:8]), (X[:7, 0, 0], Y[:8]), (X[:8, 0, 0], Y[:8])], 5),
+        "ragged-batch",
+        [(1, None, None)],
+    ),
+    "samples of a class left out on one side of all batches": Broken(
+        lambda: audit(
+            loader(
+                X, Y, 50, collate_fn=lambda samples: (collated(samples)[0], torch.stack([y for _, y in samples if y]))
+            ),
+            5,
+        ),
+        "ragged-batch",
+        [(0, None, None), (1, None, None)],
+    ),
+    "a list of images that is longer": Broken(
+        lambda: audit(
+            loader(
+                X,
+                Y,
+                50,
+                collate_fn=lambda samples: ([x for x, _ in samples], torch.stack([y for _, y in samples if y])),
+            ),
+            5,
+        ),
+        "ragged-batch",
+        [(0, None, None), (1, None, None)],
+    ),
+    "a mask of another size in one batch": Broken(
+        lambda: with_one(MASKS[:8, :6], first=MASKS[:8]), "spatial-size-mismatch", [(1, None, None)]
+    ),
+    "tokens of another length in one batch": Broken(
+        lambda: audit([(TOKENS[:4], TOKENS[:4]), (TOKENS[:4], TOKENS[:4, 1:]), (TOKENS[:4], TOKENS[:4])], 50),
+        "sequence-length-mismatch",
+        [(1, None, None)],
+    ),
+    "an input with NaN, as an array of NumPy": Broken(
+        lambda: audit([(changed(X, (42, 0), torch.nan).numpy(), Y)], 5), "logits-not-finite", [(0, 42, None)]
+    ),
+    "an input with NaN, time first": Broken(
+        lambda: audit([(changed(torch.randn(30, 8, 4), (3, 7), torch.nan), Y[:8])], 5),
+        "logits-not-finite",
+        [(0, None, None)],
+    ),
+    "an input with NaN, in a list of them": Broken(
+        lambda: audit([([X[0], changed(X[1], 0, torch.nan)], Y[:2])], 5), "logits-not-finite", [(0, None, None)]
+    ),
+    "floats in a late batch, with NaN": Broken(
+        lambda: audit([(X[:8].byte(), Y[:8])] * 7 + [(X[:8] * torch.nan, Y[:8])], 5),
+        "logits-not-finite",
+        [(7, at, None) for at in range(5)],
+    ),
+    "NaN in what is masked out": Broken(
+        lambda: audit([{"masked_image": changed(X, 42, torch.nan), "label": Y}], 5),
+        "logits-not-finite",
+        [(0, 42, None)],
+    ),
+    "a single weight": Broken(lambda: audit(loader(X, Y), weight=torch.ones(1)), "weight-length-mismatch", []),
+    "soft targets and an ignore_index": Broken(
+        lambda: audit(loader(X, SOFT, 100), 5, ignore_index=0), "invalid-option", [(0, None, None)]
+    ),
+    "too few weights": Broken(lambda: audit(loader(X, Y), 5, weight=torch.ones(4)), "weight-length-mismatch", []),
+    "weights of another dtype": Broken(
+        lambda: audit(loader(X, Y), weight=torch.ones(5).double()), "weight-wrong-dtype", []
+    ),
+    "a weight of NaN": Broken(
+        lambda: audit(loader(X, Y), weight=torch.tensor([1, 1, 1, 1, torch.nan])), "weight-invalid", []
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("name", BROKEN)
+def test_it_finds(name):
+    broken = BROKEN[name]
+    found = broken.run()
+    assert [finding.cause for finding in found.findings] == [broken.cause]
+    assert not found.ok
+    assert places(found.findings[0]) == broken.at
+    assert found.findings[0].confidence != "possible"
+    with pytest.raises(SafeCrossEntropyError) as caught:
+        found.raise_if_broken()
+    assert caught.value.findings == found.findings
+
+
+def test_two_mistakes_are_two_findings_the_errors_first():
+    found = audit(loader(changed(X, (5, 0), torch.nan), changed(Y, 42, -1)), 5)
+    assert [finding.cause for finding in found.findings] == ["ignore-index-mismatch", "logits-not-finite"]
+
+
+def test_a_finding_counts_the_labels_of_the_whole_loader():
+    finding = audit(loader(X, changed(changed(Y, 42, -1), 77, -1)), 5).findings[0]
+    assert "2 of 100 labels are -1, a usual void id" in finding.evidence
+    assert "in 2 of 7 batches" in finding.evidence
+    assert (finding.batches, finding.fix) == (2, "ignore_index = -1")
+    assert str(finding.samples[1]) == "batch 4, position 13, dataset[77]: label -1"
+
+
+def test_a_finding_names_five_samples_at_most_and_something_new_before_more_of_the_same():
+    y = changed(changed(Y, slice(0, 50), -1), 90, 77)
+    finding = audit(loader(X, y), 5).findings[0]
+    assert len(finding.samples) == 5
+    assert finding.samples[-1].index == 90
+
+
+class TestAFinding:
+    def test_of_several_labels_counts_them_all(self):
+        finding = audit(loader(X, changed(changed(Y, 3, 8), 4, 9)), 5).findings[0]
+        assert finding.summary == "labels 8, 9 are out of range for 5 classes, 0 to 4"
+        assert "2 of 100 labels out of range" in finding.evidence
+
+    def test_of_float_labels_names_those_that_are_no_ids(self):
+        finding, others = audit(loader(X, changed(Y.float(), 42, 2.5)), 5).findings
+        assert finding.cause == "regression-target"
+        assert [str(sample) for sample in finding.samples] == ["batch 2, position 10, dataset[42]: label 2.5"]
+        assert (others.cause, others.batches) == ("float-index-target", 6)
+
+    def test_of_float_labels_names_those_that_are_too_large(self):
+        (finding,) = audit(loader(X, changed(Y.float(), 42, 1e30)), 5).findings
+        assert str(finding.samples[0]) == "batch 2, position 10, dataset[42]: label 1e+30"
+
+    def test_of_float_labels_counts_the_classes_all_the_same(self):
+        assert audit(loader(X, changed(Y.float(), 42, torch.nan)), 5).counts == (20, 20, 20, 20, 19)
+
+    def test_of_few_rows_has_no_cure_for_all(self):
+        few, all_ = (
+            audit(loader(X, changed(SOFT, rows, SOFT[rows] * 3)), 5).findings[0]
+            for rows in (slice(42, 43), slice(None))
+        )
+        assert (few.help, few.fix) == ("look at how these rows are made; the others are sound", None)
+        assert all_.fix is not None
+
+    def test_of_rows_of_two_kinds_names_both(self):
+        finding = audit(loader(X, changed(changed(SOFT, 3, 0), 90, torch.nan)), 5).findings[0]
+        assert finding.summary == "the soft targets hold NaN"
+        assert [sample.seen for sample in finding.samples] == ["the row sums to 0", "NaN in the row"]
+
+    def test_of_one_form_says_what_the_others_are(self):
+        (finding,) = with_one(ONE_HOT[:8]).findings
+        assert "other batches hold int64 (8,), batch 0 is the first" in finding.evidence
+
+    def test_of_an_empty_batch_has_no_evidence_but_where(self):
+        (finding,) = audit(batches_of(0), 5).findings
+        assert finding.evidence == ("in the only batch",)
+
+    def test_is_no_worse_for_many_kinds_of_targets(self):
+        """Of more forms than are told apart each is counted, and the batches that are wrong are found."""
+        batches = [(X[:2], torch.zeros(2, *[1] * (n % 40)).long()) for n in range(80)]
+        (finding,) = audit(batches, 5).findings
+        assert finding.batches > 60
+
+    def test_of_what_is_ignored_says_the_share(self):
+        found = audit(loader(X, changed(Y, slice(32, 48), -100)), 5)
+        assert "  ignored  16 of 100 labels, 16.0%" in str(found).splitlines()
+        assert [str(sample) for sample in found.findings[0].samples] == [
+            "batch 2: nothing but -100 in the labels of dataset[32:48]"
+        ]
+
+    @pytest.mark.parametrize(("least", "most"), [(8, 9), (9, 16)])
+    def test_of_rows_that_differ_needs_more_than_chance(self, least, most):
+        """Without a sampler, pairs that differ by half and more are a layout, such as objects of an image."""
+        batches = [(X[:least], Y[:most]), (X[: least + 1], Y[:most])]
+        assert [finding.cause for finding in audit(batches, 5).findings] == ["ragged-batch"]
+        assert audit([(X[:least], Y[: 2 * least]), (X[: least + 1], Y[: 3 * least])], 5).ok
+
+
+def test_what_is_found_does_not_depend_on_the_default_device():
+    with torch.device("meta"):
+        assert audit([(X, Y)], 5).findings == ()
+        (finding,) = audit([(X, changed(Y, 42, -1))], 5).findings
+        (odd,) = audit([(X, changed(SOFT, 42, 0))], 5).findings
+    assert (finding.samples[0].position, odd.samples[0].position) == (42, 42)
