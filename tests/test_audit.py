@@ -76,6 +76,7 @@ SOUND = {
     "ids of a large vocabulary, of how many is not known": lambda: audit(
         [(X[:3], torch.tensor([1, 998_287, 2 * 10**6]))]
     ),
+    "255 that is no mask's, of how many classes is not known": lambda: audit(loader(X, changed(Y, 42, 255))),
     "255 among 300 classes": lambda: audit(loader(X.repeat(9, 1, 1, 1), torch.arange(57_600).view(900, 8, 8) % 300)),
     "soft targets that need a gradient": lambda: audit([(X, SOFT.clone().requires_grad_())], 5),
     "half-precision weights, for a model that is cast": lambda: audit(loader(X, Y), weight=torch.ones(5).half()),

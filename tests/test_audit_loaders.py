@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import (
+    BatchSampler,
     DataLoader,
     Dataset,
     IterableDataset,
@@ -152,6 +153,20 @@ class TestNothingIsDisturbed:
             return batches, torch.rand(1).item(), random.random(), np.random.rand(), generator.get_state().tolist()  # noqa: NPY002
 
         assert epoch(looked_at=True) == epoch(looked_at=False)
+
+    def test_the_generator_of_a_sampler_in_a_batch_sampler_is_as_it_was(self):
+        generator = torch.Generator().manual_seed(0)
+        sampler = BatchSampler(RandomSampler(SET, generator=generator), 7, drop_last=False)
+        before = generator.get_state()
+        audit(DataLoader(SET, batch_sampler=sampler), 4)
+        assert torch.equal(generator.get_state(), before)
+
+    def test_a_length_that_cannot_be_had_is_no_matter(self):
+        class Lengthless(list):
+            def __len__(self):
+                raise RuntimeError("how many is not known")
+
+        assert audit(Lengthless([(X, Y)]), 4).ok
 
     def test_a_loader_has_the_attributes_that_it_had(self):
         loader = DataLoader(SET, batch_size=7, shuffle=True, num_workers=1, persistent_workers=True)

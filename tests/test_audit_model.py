@@ -84,6 +84,8 @@ TEXT = [{"input_ids": TOKENS, "labels": TOKENS, "idx": torch.arange(20)}]
         ([((X[:8], X[:8]), Y[:8])], lambda pair: convolutional()(pair[0] - pair[1])),
         ([(X[:8], X[:8], Y[:8])], lambda left, right: convolutional()(left - right)),
         ([{"image": X[:8], "label": Y[:8]}], convolutional()),
+        ([(X[:8].double(), Y[:8])], convolutional().double()),
+        ([(X[:8], Y[:8])], lambda images: convolutional().double()(images.double())),
         (TEXT, OwnLoss()),
         ([{**TEXT[0], "labels": TOKENS % 5}], Tagger()),
     ],
@@ -105,6 +107,7 @@ def test_a_sound_pair_of_loader_and_model_has_no_finding(loader, model):
         (FixedBatch(), "ragged-batch", 4),
         (lambda x: x.new_full((len(x), 10), torch.nan), "logits-not-finite", 0),
         (lambda x: x.new_zeros(len(x), 10).argmax(1), "class-ids-as-logits", 0),
+        (lambda x: x.new_full((len(x),), 0.3), "binary-logits", 0),
     ],
 )
 def test_the_guard_judges_what_comes_out(model, cause, batch):
@@ -134,6 +137,65 @@ def test_also_where_the_model_computes_its_loss():
 def test_a_number_of_outputs_that_is_another_is_said():
     found = audit(LOADER, 12, model=convolutional())
     assert "the model has 10 outputs, and num_classes is 12" in found.notes
+
+
+def test_labels_are_judged_by_the_smaller_number():
+    (finding,) = audit(LOADER, 12, model=convolutional(outputs=8)).findings
+    assert finding.summary == "labels 8, 9 are out of range for 8 classes, 0 to 7"
+
+
+def test_weights_are_judged_by_the_output():
+    (finding,) = audit(LOADER, model=convolutional(), weight=torch.ones(8)).findings
+    assert finding.cause == "weight-length-mismatch"
+    double = convolutional().double()
+    options = {"model": lambda images: double(images.double()), "weight": torch.ones(10).double()}
+    assert audit(LOADER, **options).findings == ()
+
+
+def test_binary_scores_without_a_dimension_of_classes_are_found():
+    binary = DataLoader(TensorDataset(X, Y % 2), batch_size=16)
+    (finding,) = audit(binary, model=lambda images: images.mean((1, 2, 3))).findings
+    assert (finding.cause, finding.batches) == ("binary-logits", 4)
+
+
+def test_inputs_that_are_not_finite_are_no_mistake_where_the_model_bears_them():
+    images = X.clone()
+    images[3, 0] = torch.nan
+    broken = DataLoader(TensorDataset(images, Y), batch_size=16)
+    model = convolutional()
+    found = audit(broken, model=lambda inputs: model.eval()(inputs.nan_to_num()))
+    assert found.findings == ()
+    assert found.notes == (
+        "the inputs hold NaN or infinity, which the model bears: batch 0, position 3, dataset[3]: 64 of 192 values are NaN",
+    )
+    (finding,) = audit(broken, model=model).findings
+    assert finding.cause == "logits-not-finite"
+
+
+def test_the_target_that_was_picked_goes_through():
+    masks = DataLoader(TensorDataset(X, (torch.arange(70 * 64) % 4).view(70, 1, 8, 8).float()), batch_size=16)
+    found = audit(masks, model=nn.Conv2d(3, 4, 1), target=lambda batch: batch[1].squeeze(1).long())
+    assert (found.findings, found.notes, found.num_classes) == ((), (), 4)
+    taken = audit([{"image": X, "label": Y}], model=convolutional(), target=lambda batch: batch.pop("label"))
+    assert (taken.findings, taken.num_classes) == ((), 10)
+
+
+def test_scores_with_the_classes_last_are_judged_as_rows():
+    found = audit([(X.movedim(1, -1), (torch.arange(70 * 64) % 5).view(70, 8, 8))], model=nn.Linear(3, 5))
+    assert (found.findings, found.num_classes) == ((), 5)
+    assert found.notes == (
+        "scores of shape (70, 8, 8, 5) were judged as rows, as a loop gives them that flattens both: the loss itself wants"
+        " the classes in dim 1",
+    )
+
+
+def test_a_number_of_classes_that_shows_late_judges_all_batches():
+    answers = iter(["no tensor"])
+    model = convolutional(outputs=9)
+    found = audit(LOADER, model=lambda images: next(answers, None) or model(images))
+    (finding,) = found.findings
+    assert (finding.cause, found.num_classes) == ("label-out-of-range", 9)
+    assert "7 of 70 labels out of range" in finding.evidence
 
 
 def test_an_output_that_is_no_tensor_is_said():
@@ -167,6 +229,9 @@ def test_only_the_first_batches_and_a_smaller_last_one_go_through():
     seen.clear()
     audit(LOADER, model=model, batches=2)
     assert seen == [16, 16]
+    seen.clear()
+    audit([(X[:size], Y[:size]) for size in (16, 16, 16, 16, 6, 16)], model=model, batches=5)
+    assert seen == [16, 16, 16]
 
 
 @pytest.mark.parametrize(("fails_at", "batch"), [(16, 0), (6, 4)])

@@ -42,6 +42,10 @@ class TestFacts:
     def test_read_the_number_of_classes_off_the_weight(self):
         assert audit(loader(X, Y), weight=torch.ones(7)).num_classes == 7
 
+    def test_tell_classes_that_never_occur_from_one_that_is_ignored(self):
+        assert audit(loader(X, Y), 6, ignore_index=0).missing == (5,)
+        assert audit(loader(X, Y), 6, ignore_index=0).ignore_index == 0
+
     def test_say_that_not_all_was_seen(self):
         found = audit(loader(X, Y), 5, batches=2)
         assert (found.batches, found.complete) == (2, False)
@@ -80,6 +84,20 @@ class TestTheReport:
         ]
         assert lines[start].count("█") == 4 * lines[start + 1].count("█") > 0
         assert "  never    1 of 3 classes: 2" in lines
+
+    @pytest.mark.parametrize(("rare", "said"), [(25, True), (26, False)])
+    def test_says_how_far_the_classes_are_from_a_balance(self, rare, said):
+        report = " ".join(str(audit(loader(X, (torch.arange(100) < rare).long()), 2)).split())
+        assert ("class 0 is 3 times as frequent as class 1; .class_weights would balance them" in report) is said
+
+    def test_is_what_a_notebook_shows(self):
+        found = REPORTED["broken"]()
+        assert repr(found) == str(found)
+
+    def test_is_made_without_a_terminal(self, monkeypatch):
+        found = REPORTED["sound"]()
+        monkeypatch.setattr("sys.stdout", None)
+        assert "####" in str(found)
 
     def test_draws_them_in_ascii_where_the_terminal_has_nothing_else(self, monkeypatch):
         class Ascii:

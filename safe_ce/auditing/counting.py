@@ -199,7 +199,9 @@ class Ids:
         where = self._counts.nonzero().reshape(-1)
         found = dict(zip(where.tolist(), self._counts[where].tolist(), strict=True))
         found.pop(self.ignored, None)
-        return dict(sorted((found | self.wrong).items()))
+        for value, count in self.wrong.items():
+            found[value] = found.get(value, 0) + count
+        return dict(sorted(found.items()))
 
     def of_classes(self, classes: int) -> Tensor:
         """How often each class occurs, but for one that is ignored."""

@@ -157,7 +157,8 @@ def _labels(tally: Tally) -> Iterator[Finding]:
     wrong = [value for value in counts if not 0 <= value < classes]
     if not wrong:
         return
-    many = sum(counts[value] for value in wrong if value not in ids.wrong) + ids.wrong_in_all
+    # Those that were met before the number of classes was known are counted one by one.
+    many = sum(counts[value] - ids.wrong.get(value, 0) for value in wrong) + ids.wrong_in_all
     valid = [value for value in counts if 0 <= value < classes]
     # Of many different ones, those that decide: all bad ones, and the first and last of the others.
     shown = [*wrong[:15], *wrong[-15:], *valid[:15], *valid[-15:]]
