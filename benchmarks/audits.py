@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import timeit
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -19,18 +19,13 @@ if TYPE_CHECKING:
 
     from benchmarks.timing import Effort
 
-IMAGES, SHAPE, CLASSES, BATCH = 60_000, (1, 28, 28), 10, 128
-SHUFFLED, IN_ORDER = "shuffled", "in order"
+SHUFFLED, IN_ORDER = "images, shuffled", "images, in order"
 
 
 def measure(effort: Effort) -> Iterator[Audited]:
-    """An epoch of images in memory, shuffled and in order, alone and audited."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(IMAGES, *SHAPE, generator=generator)
-    data = TensorDataset(images, torch.randint(CLASSES, (IMAGES,), generator=generator))
-    for order in (SHUFFLED, IN_ORDER):
-        loader = DataLoader(data, BATCH, shuffle=order == SHUFFLED)
-        names = {"loader": loader, "audit": safe_ce.audit, "classes": CLASSES}
+    """An epoch of loaders whose data are in memory, alone and audited."""
+    for name, (loader, classes) in _loaders().items():
+        names = {"loader": loader, "audit": safe_ce.audit, "classes": classes}
         times = timing.interleaved(
             {
                 "alone": _epoch("for batch in loader: pass", names, len(loader)),
@@ -38,15 +33,33 @@ def measure(effort: Effort) -> Iterator[Audited]:
             },
             effort,
         )
-        alone, audited = (timing.quiet(times[name]) for name in ("alone", "audited"))
+        alone, audited = (timing.quiet(times[who]) for who in ("alone", "audited"))
         yield Audited(
-            loader=f"{IMAGES:,} images of {SHAPE}, {order}",
+            loader=name,
             alone_us=alone,
             audited_us=audited,
             throughput=alone / audited,
             paired=timing.spread(times["alone"], times["audited"]),
             rounds=len(times["alone"]),
         )
+
+
+def _loaders() -> dict[str, tuple[DataLoader[Any], int]]:
+    """Loaders by name, each with its number of classes."""
+    random = torch.Generator().manual_seed(0)
+    images = TensorDataset(
+        torch.rand(60_000, 1, 28, 28, generator=random), torch.randint(10, (60_000,), generator=random)
+    )
+    tokens = torch.randint(1000, (5000, 128), generator=random)
+    masks = TensorDataset(
+        torch.rand(1000, 3, 64, 64, generator=random), torch.randint(21, (1000, 64, 64), generator=random)
+    )
+    return {
+        SHUFFLED: (DataLoader(images, 128, shuffle=True), 10),
+        IN_ORDER: (DataLoader(images, 128), 10),
+        "tokens": (DataLoader(TensorDataset(tokens, tokens), 32, shuffle=True), 1000),
+        "masks": (DataLoader(masks, 16, shuffle=True), 21),
+    }
 
 
 def _epoch(statement: str, names: dict[str, object], batches: int) -> Contestant:
