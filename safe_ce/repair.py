@@ -133,7 +133,9 @@ def _as_ids(target: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, list[str]]:
     bare = [size for size in target.shape if size != 1] == [size for size in wanted if size != 1]
     if bare and target.ndim > len(wanted):
         target = target.reshape(wanted)
-        statements.append(f"target = target.reshape({wanted[0] if len(wanted) == 1 else wanted})")
+        # The next batch may be of another size.
+        sizes = (-1, *wanted[1:]) if wanted and 0 not in wanted else wanted
+        statements.append(f"target = target.reshape({', '.join(map(str, sizes)) if sizes else sizes})")
     if target.dtype is not torch.int64 and not (target.dtype is torch.uint8 and target.ndim < 2):
         target = _empty(tuple(target.shape), torch.int64)
         statements.append("target = target.long()")

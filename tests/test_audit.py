@@ -87,6 +87,13 @@ SOUND = {
     "rounding below 0": lambda: audit(
         loader(X, changed(F.one_hot(MASKS, 5).movedim(-1, 1) * 0.9 + 0.02, 3, 0.2) - 1e-8)
     ),
+    "binary masks as high as there are classes": lambda: audit(loader(X, MASKS % 2), 8),
+    "binary steps of signals, as many as there are classes": lambda: audit([(X[:, 0, :5], TOKENS[:, :8] % 2)], 8),
+    "single onsets, of how many classes is not known": lambda: audit([(torch.randn(100, 5, 4), ONE_HOT)]),
+    "images with the channel last, and a callable that takes it from the masks": lambda: audit(
+        [(X.movedim(1, -1), MASKS[..., None])], 5, target=lambda batch: batch[1][..., 0]
+    ),
+    "samples and targets with time first": lambda: audit(loader(TOKENS, TOKENS, 16, collate_fn=_time_first), 50),
     "images and masks of other sizes than theirs": lambda: audit(loader(X, MASKS[:, :4, :4]), 5),
 }
 
@@ -100,7 +107,7 @@ def test_nothing_is_said_of(name):
     found.raise_if_broken()
 
 
-IN_ORDER = "indices in the data set suppose that collate_fn keeps the order of the samples"
+IN_ORDER = "indices in the data set suppose that collate_fn keeps the samples in order, and in the first dimension"
 LAYOUT = "inputs and targets differ in their first dimension, by their layout it seems: batch 0: "
 NOTED = {
     "a last batch of one sample": (
@@ -147,6 +154,10 @@ NOTED = {
         LAYOUT + "32 inputs, 8 targets",
     ),
     "time first": (lambda: audit([(torch.randn(30, 8, 4), Y[:8])] * 3, 5), LAYOUT + "30 inputs, 8 targets"),
+    "tokens, time first, at times as many as there are samples": (
+        lambda: audit([(torch.ones(t, 20).long(), Y[:20]) for t in (20, 25, 31, 18, 33)], 5),
+        LAYOUT.replace("batch 0", "batch 1") + "25 inputs, 20 targets",
+    ),
     "bags of words": (
         lambda: audit([{"text": torch.arange(61 + n), "offsets": Y[:8], "label": Y[:8]} for n in range(3)], 5),
         LAYOUT + "61 inputs, 8 targets",
@@ -176,6 +187,10 @@ NOTED = {
 
 def _without_bad(samples):
     return collated([sample for sample in samples if sample[1] >= 0])
+
+
+def _time_first(samples):
+    return tuple(torch.stack(side, 1) for side in zip(*samples, strict=True))
 
 
 def _of_several_objects(samples):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import UserDict
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import BatchSampler, DataLoader, TensorDataset
@@ -86,6 +88,19 @@ class TestBatches:
             "'mask': int64 (100, 8, 8); 'name': list of 100"
         )
 
+    def test_of_objects_in_images_say_how_their_labels_are_picked(self):
+        objects = [{"boxes": torch.zeros(3, 4), "labels": Y[:3]}, {"boxes": torch.zeros(1, 4), "labels": Y[:1]}]
+        with pytest.raises(ValueError, match=re.escape("torch.cat([each[...] for each in batch[1]])")):
+            audit([(list(X[:2]), objects)], 5)
+        found = audit(
+            [(list(X[:2]), objects)], 5, target=lambda batch: torch.cat([each["labels"] for each in batch[1]])
+        )
+        assert found.labels == 4
+
+    def test_whose_labels_are_their_inputs_keep_them(self):
+        found = audit([{"input_ids": MASKS[0], "labels": MASKS[0]}], 5, target=lambda batch: batch["labels"])
+        assert found.input == "int64 (8, 8)"
+
     def test_that_lack_the_target_are_refused(self):
         with pytest.raises(ValueError, match="no entry 'y'") as caught:
             audit([{"x": X, "y": Y}, {"x": X}], 5)
@@ -96,6 +111,9 @@ class TestBatches:
         [
             (TensorDataset(X, Y), {}, "a data set has samples and no batches"),
             ([], {}, "the loader gave no batch"),
+            ((loader(X, Y), loader(X, Y)), {}, "these are loaders"),
+            ({"train": loader(X, Y)}, {}, "audit one of its values"),
+            ([None, (X, Y)], {}, "leaves out the batch"),
             (loader(X, Y, 200, drop_last=True), {}, "drop_last"),
             (loader(X, Y), {"num_classes": 1}, "num_classes must be 2 or more"),
             (loader(X, Y), {"batches": 0}, "batches must be 1 or more"),
@@ -125,6 +143,7 @@ class TestBatches:
 
 def test_batch_samplers_of_other_kinds_name_the_samples():
     sampler = BatchSampler([99, 42, 3, 7], 2, drop_last=False)
-    for options in ({"batch_sampler": sampler}, {"sampler": sampler, "batch_size": None}):
+    arrays = [np.array([99, 42]), torch.tensor([3, 7])]
+    for options in ({"batch_sampler": arrays}, {"batch_sampler": sampler}, {"sampler": sampler, "batch_size": None}):
         (finding,) = audit(DataLoader(TensorDataset(X, BAD), **options), 5).findings
         assert places(finding) == [(0, 1, 42)]

@@ -221,6 +221,33 @@ BROKEN = {
         "multi-hot-target",
         [(0, at, at) for at in range(5)],
     ),
+    "soft targets of other classes": Broken(lambda: audit([(X, SOFT)], 6), "contract-broken", [(0, None, None)]),
+    "soft pixels of other classes": Broken(
+        lambda: audit([(X[:8], torch.randn(8, 4, 8, 8).softmax(1))], 5), "contract-broken", [(0, None, None)]
+    ),
+    "a mask of bytes, 0 and 255": Broken(
+        lambda: audit([(X[:2], changed(MASKS[:2] % 2 * 255, 1, 0).byte())], 2), "mask-not-class-ids", [(0, 0, None)]
+    ),
+    "a mask with its channel last, as its image": Broken(
+        lambda: audit([(X[:8].movedim(1, -1), MASKS[:8, ..., None])], 5), "target-extra-dim", [(0, None, None)]
+    ),
+    "one label that is the number of classes, of few that occur": Broken(
+        lambda: audit(loader(X, changed(Y % 3 + 1, 42, 100)), 100), "label-out-of-range", [(2, 10, 42)]
+    ),
+    "an input with NaN, the target before it": Broken(
+        lambda: audit([(Y.int(), changed(X, 42, torch.nan))], 5, target=lambda batch: batch[0].long()),
+        "logits-not-finite",
+        [(0, 42, None)],
+    ),
+    "one, beside a target of another name": Broken(
+        lambda: audit(
+            [{"class_id": Y.int(), "feats": changed(X, 42, torch.nan)}],
+            5,
+            target=lambda batch: batch["class_id"].long(),
+        ),
+        "logits-not-finite",
+        [(0, 42, None)],
+    ),
     "soft pixels, classes last": Broken(
         lambda: audit([(X[:8], F.one_hot(MASKS[:8], 5) * 0.9 + 0.02)], 5), "contract-broken", [(0, None, None)]
     ),
@@ -277,7 +304,17 @@ BROKEN = {
     "an input with NaN, time first": Broken(
         lambda: audit([(changed(torch.randn(30, 8, 4), (3, 7), torch.nan), Y[:8])], 5),
         "logits-not-finite",
-        [(0, None, None)],
+        [(0, 7, None)],
+    ),
+    "a label, time first": Broken(
+        lambda: audit(loader(TOKENS, changed(TOKENS, (42, 3), 50), 16, collate_fn=_time_first), 50),
+        "label-out-of-range",
+        [(2, 10, 42)],
+    ),
+    "a NaN in a mask of floats": Broken(
+        lambda: audit([(X[:8], changed((MASKS[:8, None] % 2).float(), (3, 0, 2, 2), torch.nan))], 2),
+        "target-extra-dim",
+        [(0, 3, None)],
     ),
     "an input with NaN, in a list of them": Broken(
         lambda: audit([([X[0], changed(X[1], 0, torch.nan)], Y[:2])], 5), "logits-not-finite", [(0, None, None)]
@@ -304,6 +341,10 @@ BROKEN = {
         lambda: audit(loader(X, Y), weight=torch.tensor([1, 1, 1, 1, torch.nan])), "weight-invalid", []
     ),
 }
+
+
+def _time_first(samples):
+    return tuple(torch.stack(side, 1) for side in zip(*samples, strict=True))
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")

@@ -108,7 +108,9 @@ class TestTheSamplesAreNamed:
 
         found = audit(DataLoader(SET, batch_size=8, collate_fn=collate), 4)
         assert [sample.index for sample in found.findings[0].samples] == [5, 41]
-        assert found.notes == ("indices in the data set suppose that collate_fn keeps the order of the samples",)
+        assert found.notes == (
+            "indices in the data set suppose that collate_fn keeps the samples in order, and in the first dimension",
+        )
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_not_of_a_stream(self, workers):

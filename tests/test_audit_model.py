@@ -152,6 +152,37 @@ def test_weights_are_judged_by_the_output():
     assert audit(LOADER, **options).findings == ()
 
 
+@pytest.mark.parametrize(
+    ("target", "cause"),
+    [(torch.ones(70, 9) / 9, "contract-broken"), (torch.eye(7).long().repeat(10, 1), "one-hot-target")],
+)
+def test_targets_of_other_classes_than_the_output_are_found(target, cause):
+    (finding,) = audit([(X, target)], model=convolutional()).findings
+    assert (finding.cause, finding.batches) == (cause, 1)
+    assert finding.confidence != "possible"
+
+
+def test_what_follows_from_a_target_that_is_wrong_is_not_said():
+    class Flattening(nn.Module):
+        def forward(self, x, labels):
+            return {"loss": F.cross_entropy(x.mean((2, 3)), labels.flatten()), "logits": x}
+
+    (finding,) = audit([{"x": X, "labels": F.one_hot(Y % 3, 3)}], 3, model=Flattening()).findings
+    assert finding.cause == "one-hot-target"
+
+
+def test_a_label_that_a_callable_converts_does_not_go_into_the_model():
+    layer = nn.Linear(192, 10)
+    triples = [(X, torch.arange(70) + 20, Y.int())]
+    found = audit(triples, target=lambda batch: batch[2].long(), model=lambda x, at: layer(x.flatten(1)))
+    assert (found.findings, found.num_classes) == ((), 10)
+
+
+def test_a_model_in_a_wrapper_takes_what_it_takes_without():
+    found = audit([{"image": X, "label": Y}], model=nn.DataParallel(convolutional()))
+    assert (found.findings, found.num_classes) == ((), 10)
+
+
 def test_binary_scores_without_a_dimension_of_classes_are_found():
     binary = DataLoader(TensorDataset(X, Y % 2), batch_size=16)
     (finding,) = audit(binary, model=lambda images: images.mean((1, 2, 3))).findings

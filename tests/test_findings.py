@@ -67,6 +67,14 @@ def test_two_mistakes_are_both_found_and_the_one_that_native_raises_for_comes_fi
     assert "also: [SCE101]" in str(error)
 
 
+@pytest.mark.parametrize("rows", [6, 4])
+def test_a_repair_mends_a_batch_of_another_size(rows):
+    finding = diagnose(torch.randn(6, 3, 8, 8), torch.randint(3, (6, 1, 8, 8)) / 255)[0]
+    space = {"target": torch.randint(3, (rows, 1, 8, 8)) / 255}
+    exec(finding.fix, space)
+    assert space["target"].shape == (rows, 8, 8)
+
+
 def test_one_repair_mends_what_comes_together():
     finding = raised(SCORES[:, :, None, None], IDS[:, None].float()).findings[0]
     space = {"input": SCORES[:, :, None, None], "target": IDS[:, None].float()}

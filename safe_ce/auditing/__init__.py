@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -45,8 +46,9 @@ def audit(
     number of classes, soft targets that are no probabilities, batches that are ignored whole, and inputs that are not
     finite. The target is judged as the loader gives it: where the training loop still mends it, do so in `target`.
 
-    The loader, its workers and all random state are left as they are. Ctrl-C ends it early, with what was found so far.
-    On a terminal tqdm shows the progress, where it is installed.
+    The loader and its workers are left as they are, and so is the random state of torch, Python and NumPy and of the
+    generators of the loader and its samplers; what a data set or a sampler keeps for itself moves on. Ctrl-C ends it early,
+    with what was found so far. On a terminal tqdm shows the progress, where it is installed.
 
     Args:
         loader: Any iterable of batches: a `DataLoader`, a list, a generator. A batch is a tuple or list, a mapping, as
@@ -90,6 +92,8 @@ def audit(
     """
     if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
         raise BadLoaderError("a data set has samples and no batches: audit a DataLoader of it")
+    if isinstance(loader, Mapping):
+        raise BadLoaderError("a mapping has keys and no batches: audit one of its values")
     num_classes, batches = (None if given is None else operator.index(given) for given in (num_classes, batches))
     if num_classes is not None and num_classes < 2:
         raise BadLoaderError(f"num_classes must be 2 or more, not {num_classes}")

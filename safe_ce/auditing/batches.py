@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from safe_ce import probe
 from safe_ce.causes.cause import a, described, dtype_name
@@ -63,12 +64,22 @@ class Reader:
         self.target = target
         self.pairs = False
         """Whether batches are pairs of an input and a target, as they are."""
+        self._made_of: set[Any] = set()
+        """The entries that a callable makes the target of."""
 
     def __call__(self, batch: Any) -> Read:
+        if isinstance(batch, DataLoader):
+            raise BadLoaderError("these are loaders, which have batches of their own: audit one of them")
+        if batch is None:
+            raise BadLoaderError(
+                "a batch is None, as a collate_fn gives it that leaves out every sample:"
+                " audit(batch for batch in loader if batch is not None) leaves out the batch"
+            )
         found = entries(batch)
         if callable(self.target):
             target = self.target(batch)
-            return _read(_without(found, target), target)
+            self._made_of = self._made_of or _origins(found, target)
+            return _read({key: value for key, value in found.items() if key not in self._made_of}, target)
         if not found:
             raise UnclearTargetError(f"a batch is {a(batch)}: pass target=, a callable that picks the target out of it")
         if self.target is None:
@@ -78,11 +89,7 @@ class Reader:
             raise UnclearTargetError(f"the batch has no entry {key!r}; it has {_listed(found)}")
         target = found[key]
         if isinstance(target, Mapping) or (isinstance(target, (list, tuple)) and first_tensor(target) is not None):
-            parts = _listed(entries(target))
-            raise UnclearTargetError(
-                f"the target is {a(target)}; pass target=, a callable that picks it: lambda batch: batch[{key!r}][...]"
-                f", of {parts}"
-            )
+            raise UnclearTargetError(f"the target is {a(target)}; pass target=, a callable: {_picked(key, target)}")
         self.pairs = list(found) == [0, 1] and key == 1
         read = _read({name: value for name, value in found.items() if name != key}, target)
         if isinstance(batch, (Mapping, list, tuple)) and not hasattr(batch, "_fields") and read.inputs:
@@ -97,13 +104,34 @@ class Reader:
         return target
 
 
-def _without(found: dict[Any, Any], target: Any) -> dict[Any, Any]:
-    """The entries of a batch but for what a target is, or was made of."""
-    rest = {key: value for key, value in found.items() if value is not target}
-    if len(rest) < len(found):
-        return rest
-    made_of = (1,) if list(found) == [0, 1] else TARGETS
-    return {key: value for key, value in found.items() if key not in made_of}
+def _origins(found: dict[Any, Any], target: Any) -> set[Any]:
+    """The entries of a batch that a target is, is a part of, or has the values of; else those that usually are one."""
+    for is_origin in (_is_same, _shares_memory, _has_same_values):
+        keys = [key for key, value in found.items() if is_origin(value, target)]
+        if keys:
+            # A language model's labels are its inputs as well.
+            return {key for key in keys if key in TARGETS} or {keys[-1]}
+    return {1} if list(found) == [0, 1] else {key for key in found if key in TARGETS}
+
+
+def _is_same(value: Any, target: Any) -> bool:
+    return value is target
+
+
+def _shares_memory(value: Any, target: Any) -> bool:
+    if not isinstance(value, Tensor) or not isinstance(target, Tensor) or value.is_nested or target.is_nested:
+        return False
+    readable = probe.is_readable(value) and probe.is_readable(target)
+    return readable and value.untyped_storage().data_ptr() == target.untyped_storage().data_ptr() != 0
+
+
+def _has_same_values(value: Any, target: Any) -> bool:
+    value = as_tensor(value)
+    if value is None or not isinstance(target, Tensor) or value.is_nested or target.is_nested:
+        return False
+    if not probe.is_readable(value) or not probe.is_readable(target) or not 0 < value.numel() == target.numel():
+        return False
+    return torch.equal(value.reshape(-1).double().cpu(), target.reshape(-1).double().cpu())
 
 
 def _read(inputs: dict[Any, Any], target: Any) -> Read:
@@ -164,6 +192,14 @@ def _key_of_target(batch: Any, found: dict[Any, Any]) -> Any:
     if not named and isinstance(batch, (tuple, list)) and len(batch) == 2:
         return list(found)[1]
     raise UnclearTargetError(f"which entry is the target is not clear; pass target=, one of {_listed(found)}")
+
+
+def _picked(key: Any, target: Any) -> str:
+    """A callable that picks the target out of an entry that holds several tensors, and what there is to be picked."""
+    if isinstance(target, (list, tuple)) and all(isinstance(each, Mapping) for each in target):
+        parts = _listed(entries(target[0]))
+        return f"lambda batch: torch.cat([each[...] for each in batch[{key!r}]]), each of {parts}"
+    return f"lambda batch: batch[{key!r}][...], of {_listed(entries(target))}"
 
 
 def _listed(found: dict[Any, Any]) -> str:

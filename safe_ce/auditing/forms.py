@@ -114,8 +114,20 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
         return Form(shown, operand, Kind.OTHER, finding=found)
     guess = classes or _guessed(target)
     positions = _is_per_position(target, source)
+    if classes is not None and _has_other_classes(target, classes, positions=positions):
+        given = target.shape[1]
+        match = Match(
+            CERTAIN,
+            f"the soft targets, {tuple(target.shape)}, are of {given} classes, where there are {classes}",
+            (),
+            "make them of as many classes as the model scores, also of those that do not occur",
+        )
+        found = BY_NAME["contract-broken"].finding(Call(None, None), match)
+        return Form(shown, replace(operand, marks=(1,)), Kind.PROBABILITIES, 1, positions, found)
     taken, dim, shape = _taken_for(target, source, classes, guess, positions=positions)
-    found = _finding(Call(_zeros(shape, target), target, ignore_index=ignored))
+    # Of several dimensions, the values that are no numbers say nothing of the shape.
+    judged = target.nan_to_num() if target.is_floating_point() and len(shape) > 2 else target
+    found = _finding(Call(_zeros(shape, target), judged, ignore_index=ignored))
     if found is not None and found.cause == "contract-broken" and taken is Kind.PROBABILITIES and dim > 1:
         match = Match(
             CERTAIN,
@@ -125,6 +137,9 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
             fix="target = target.movedim(-1, 1)",
         )
         found = BY_NAME["contract-broken"].finding(Call(None, None), match)
+    nan = 0 if judged is target else int(target.isnan().sum())
+    if found is not None and nan:
+        found = replace(found, evidence=(*found.evidence, f"and {nan:,} of {target.numel():,} values NaN"), fix=None)
     if taken is not Kind.IDS:
         operand = replace(operand, marks=(dim,))
     return Form(shown, operand, taken, dim, positions, found)
@@ -189,8 +204,11 @@ def _guessed(target: Tensor) -> int:
 
 
 def _is_per_position(target: Tensor, source: Any) -> bool:
-    """Whether there may be a label for every step of the inputs."""
-    return isinstance(source, Tensor) and not source.is_nested and source.shape[1:2] == target.shape[1:2] != ()
+    """Whether there may be a label for every step or pixel of the inputs."""
+    if not isinstance(source, Tensor) or source.is_nested or target.ndim < 2:
+        return False
+    steps = source.ndim < 4 and source.shape[1] == target.shape[1] if source.ndim > 1 else False
+    return steps or (source.ndim == target.ndim + 1 and source.shape[2:] == target.shape[1:])
 
 
 def _taken_for(
@@ -210,19 +228,34 @@ def _taken_for(
             return Kind.PROBABILITIES, dim, (batch, shape[dim], *(rest[1:] if dim == 1 else rest[:-1]))
         if len(shape) == 2 and not positions:
             return Kind.IDS, 0, (batch, guess)
-    elif not tokens and classes in (None, rest[0]) and is_one_hot(target, 1, several=several):
+    elif not tokens and _may_be_classes(rest[0], classes, sizes, positions) and is_one_hot(target, 1, several=several):
         return Kind.ONE_HOT, 1, shape
     elif len(shape) > 2 and classes == rest[-1] and is_one_hot(target, len(rest), several=False):
         return Kind.ONE_HOT, len(rest), (batch, classes, *rest[:-1])
     if rest[0] == 1 and not tokens and not (len(sizes) > len(shape) > 2):
         return Kind.IDS, 0, (batch, guess, *rest[1:])
     if len(shape) == len(sizes) == 4:
-        if rest[-1] == 1 and sizes[2:] == rest[:2]:
+        if rest[-1] == 1 and rest[:2] in (sizes[1:3], sizes[2:]):
             return Kind.IDS, 0, (batch, guess, *rest[:2])
         if rest[0] in (3, 4) or rest[-1] in (3, 4):
             pixels = rest[1:] if rest[0] in (3, 4) else rest[:2]
             return Kind.OTHER, 0, (batch, classes or 2, *pixels)
     return Kind.IDS, 0, (batch, guess, *rest)
+
+
+def _has_other_classes(target: Tensor, classes: int, *, positions: bool) -> bool:
+    """Whether floating-point targets are probabilities of another number of classes."""
+    if not target.is_floating_point() or target.ndim < 2 or target.shape[1] in (1, classes) or not target.numel():
+        return False
+    if target.shape[-1] == classes or (positions and _is_whole(target)):
+        return False
+    sums = target.sum(1, dtype=torch.float64)
+    return bool(((sums - 1).abs() <= NORMALIZED).double().mean() > 0.5) and bool(target.amin() >= 0)
+
+
+def _may_be_classes(size: int, classes: int | None, sizes: Shape, positions: bool) -> bool:
+    """Whether dim 1 of integers, of a size, may be that of the classes, and not steps of inputs of some sizes."""
+    return classes == size or (classes is None and not (positions and len(sizes) == 3))
 
 
 def _class_dim(target: Tensor, classes: int | None, *, positions: bool) -> int | None:

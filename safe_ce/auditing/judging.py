@@ -46,12 +46,24 @@ def findings(tally: Tally, trial: Trial | None, weight: Tensor | None, *, comple
         *_inputs(tally, trial),
     ]
     if trial is not None:
-        known = {finding.cause for finding in found}
-        for cause, (finding, batches) in trial.findings.items():
-            if cause not in known:
-                samples = tuple(Sample(number, seen="through the model") for number in batches[:FIRST])
-                found.append(replace(finding, samples=samples, batches=len(batches)))
-    return sorted(found, key=lambda finding: finding.severity)
+        found += _of_the_model(trial, tally, found)
+    # Gray values, say, are seen of the dtype of a mask and of its labels: the labels name the samples.
+    each = {(finding.cause, finding.summary): finding for finding in found}
+    return sorted(each.values(), key=lambda finding: finding.severity)
+
+
+def _of_the_model(trial: Trial, tally: Tally, found: list[Finding]) -> Iterator[Finding]:
+    """What only a model showed."""
+    known = {finding.cause for finding in found}
+    # What is wrong with the target is told of all batches, and shapes that do not fit for that reason need no word.
+    told = [
+        *(["SCE2"] if any(finding.code.startswith("SCE2") for finding in found) else []),
+        *(["SCE2", "SCE3"] if any(form.finding is not None for form in tally.forms.values()) else []),
+    ]
+    for cause, (finding, batches) in trial.findings.items():
+        if cause not in known and not finding.code.startswith(tuple(told)):
+            samples = tuple(Sample(number, seen="through the model") for number in batches[:FIRST])
+            yield replace(finding, samples=samples, batches=len(batches))
 
 
 def located(finding: Finding, seen: Seen, batches: int) -> Finding:
@@ -186,7 +198,11 @@ def _labels(tally: Tally) -> Iterator[Finding]:
         rejected=True,
         sent=Sent(labels, None, None, None),
     )
-    found = next(found for found in tellable(findings_of(call)) if found.cause in (*LABELS, "mask-not-class-ids"))
+    # Of few classes that occur, one label that is their number is no sign of where they start.
+    ignore = ("labels-start-at-one",) if len(valid) < classes / 2 else ()
+    found = next(
+        found for found in tellable(findings_of(call, ignore)) if found.cause in (*LABELS, "mask-not-class-ids")
+    )
     seen = Seen()
     places = [ids.places[value] for value in wrong if value in ids.places]
     seen.batches = max([ids.wrong_in.batches, *(place.batches for place in places)])
@@ -337,7 +353,7 @@ def notes(tally: Tally, trial: Trial | None, *, complete: bool, in_order: bool) 
         if None not in (trial.classes, tally.said) and trial.classes != tally.said:
             yield f"the model has {trial.classes} outputs, and num_classes is {tally.said}"
     if not in_order and any(sample.index is not None for sample in _named_samples(tally)):
-        yield "indices in the data set suppose that collate_fn keeps the order of the samples"
+        yield "indices in the data set suppose that collate_fn keeps the samples in order, and in the first dimension"
 
 
 def _changes(tally: Tally) -> Iterator[str]:

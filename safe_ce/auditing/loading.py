@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -42,11 +41,16 @@ class Samples:
         one_after_the_other = type(sampler) is BatchSampler and type(sampler.sampler) is SequentialSampler
         for indices in sampler:
             # Lists that are kept for a while would cost a loader the memory that it uses again and again.
-            note(range(indices[0], indices[0] + len(indices)) if one_after_the_other else indices)
+            note(range(indices[0], indices[0] + len(indices)) if one_after_the_other else _listed(indices))
             yield indices
 
     def __len__(self) -> int:
         return len(self._sampler)
+
+
+def _listed(indices: Any) -> Any:
+    """Indices as they are, but those of an array or a tensor as a list."""
+    return indices if type(indices) is list or not hasattr(indices, "tolist") else indices.tolist()
 
 
 class Watched:
@@ -109,7 +113,7 @@ def index_at(asked: Any, rows: int, position: int) -> int | None:
         rows: How many samples came.
         position: Which of them.
     """
-    if not isinstance(asked, (*ROWS, Tensor)) or len(asked) != rows:
+    if not isinstance(asked, ROWS) or len(asked) != rows:
         return None  # some were dropped on the way, and those behind them moved up
     try:
         return operator.index(asked[position])

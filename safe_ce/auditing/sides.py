@@ -64,7 +64,8 @@ class Rows:
             self.one_sided.add_whole(place, said)
         self.near = self.near and asked in (None, many) and many < 2 * max(few, 1)
         self.elsewhere = self.elsewhere and isinstance(source, Tensor) and source.shape[1:2] == (targets,)
-        self.elsewhere = self.elsewhere and (source.ndim > 2 or not self.equal)
+        # A row of features may by chance be as long as the batch.
+        self.elsewhere = self.elsewhere and (source.ndim > 2 or not source.is_floating_point() or not self.equal)
         if len(self.ratios) < 2:
             self.ratios.add(many / few if few else math.inf)
         return False

@@ -159,15 +159,18 @@ class Tally:
 
     def _add_unusual(self, batch: Any, read: Read, asked: Any) -> None:
         self.settle()
+        form = self._form_of(read)
         source, target = read.source, read.target
+        turned = form.kind is Kind.IDS and _has_time_first(source, target, asked)
+        if turned:
+            source, target = source.transpose(0, 1), target.transpose(0, 1)
         single = isinstance(target, Tensor) and not target.is_nested and not target.ndim
         place = Place(self.batches, _length(target), [asked] if isinstance(asked, int) and single else asked)
-        self._add_inputs(source, place)
-        form = self._form_of(read)
         self._batches += 1
-        usual = self.rows.add(None if single else source, place.rows, place)
+        self._add_inputs(read.source, place)
+        form.seen.add(_named(form, target, read.target, place))
+        usual = self.rows.add(None if single else source, place.rows, place) and not turned
         sized = self.sizes.add(source, target, place)
-        form.seen.add(_named(form, target, place))
         for name, tensor in read.floats:
             if _may_be_odd(tensor):
                 first = name == read.name
@@ -261,6 +264,8 @@ class Tally:
     @staticmethod
     def _look_for_odd_inputs(tensor: Tensor, place: Place, seen: Seen, *, whole: bool = False) -> None:
         """Name the samples whose values are not finite, or the batch where a tensor's rows are not its samples."""
+        if tensor.ndim > 2 and tensor.shape[0] != place.rows == tensor.shape[1]:  # time first
+            tensor = tensor.transpose(0, 1)
         odd = ~tensor.detach().isfinite()
         if not bool(odd.any()):
             return  # finite numbers may add up to an infinity
@@ -271,8 +276,15 @@ class Tally:
         seen.add(place.sample(at, _what(tensor[at])) for at in samples)
 
 
-def _named(form: Form, target: Any, place: Place) -> Iterator[Sample]:
-    """What a batch of a form is named by: the samples that are no class ids among some that are, or the whole."""
+def _named(form: Form, target: Any, given: Any, place: Place) -> Iterator[Sample]:
+    """What a batch of a form is named by: the samples that are no class ids among some that are, or the whole.
+
+    Args:
+        form: The form.
+        target: The target, with its samples in the first dimension.
+        given: The same as it was given.
+        place: The batch.
+    """
     if form.kind is Kind.IDS and isinstance(target, Tensor) and target.is_floating_point() and target.ndim:
         odd = ~are_whole(target)
         where = odd.flatten(1).any(1) if target.ndim > 1 else odd
@@ -280,7 +292,16 @@ def _named(form: Form, target: Any, place: Place) -> Iterator[Sample]:
             for at in where.nonzero().reshape(-1)[:FIRST].tolist():
                 yield place.sample(at, f"label {target[at][odd[at]].reshape(-1)[0].item():.4g}")
             return
-    yield place.whole(shown_tensor(target) if isinstance(target, Tensor) else described(target))
+    yield place.whole(shown_tensor(given) if isinstance(given, Tensor) else described(given))
+
+
+def _has_time_first(source: Any, target: Any, asked: Any) -> bool:
+    """Whether inputs and class ids have as many samples in their second dimension as the sampler asked for."""
+    if not isinstance(source, Tensor) or not isinstance(target, Tensor) or type(asked) not in ROWS:
+        return False
+    if source.is_nested or target.is_nested or min(source.ndim, target.ndim) < 2:
+        return False
+    return source.shape[:2] == target.shape[:2] and target.shape[0] != len(asked) == target.shape[1]
 
 
 def _is_counted(target: Tensor) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from safe_ce import memory
-from safe_ce.causes.cause import a, attribute
+from safe_ce.causes.cause import CERTAIN, a, attribute
 from safe_ce.findings import SafeCrossEntropyError
 from safe_ce.loss import SafeCrossEntropyLoss
 from safe_ce.patching import guarded
@@ -27,6 +28,9 @@ BATCHES = 3
 
 _OF_SOUND_LOGITS = ("SCE101", "SCE102", "SCE103", "SCE104", "SCE108", "SCE2", "SCE4")
 """Codes of findings that leave no doubt where the classes of the logits are."""
+
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+"""Models that take whatever the one inside takes."""
 
 Model = Callable[..., Any]
 
@@ -69,11 +73,12 @@ class Trial:
             # The others are what else it might be.
             finding = error.findings[0]
             logits = next((operand.shape for operand in finding.operands if operand.name == "input"), None)
-            if finding.code.startswith(_OF_SOUND_LOGITS) and logits is not None:
+            unexplained = finding.cause == "contract-broken"
+            if logits is not None and (finding.code.startswith(_OF_SOUND_LOGITS) or (unexplained and len(logits) == 2)):
                 self._know_classes(logits)
-            # What is wrong with the target the audit itself tells, of all batches.
-            if not finding.code.startswith("SCE2") and finding.confidence != "possible":
-                self.findings.setdefault(finding.cause, (finding, []))[1].append(number)
+            if unexplained:  # that a clause is broken is no guess
+                finding = replace(finding, confidence=CERTAIN)
+            self.findings.setdefault(finding.cause, (finding, []))[1].append(number)
 
     def _judge(self, number: int, batch: Any, read: Read) -> None:
         before = memory.stats().calls
@@ -117,7 +122,8 @@ class Trial:
             return self.model(*inputs.values())
         if not inputs:
             return self.model(self._moved(batch))
-        forward = self.model.forward if isinstance(self.model, nn.Module) else self.model
+        inner = self.model.module if isinstance(self.model, _WRAPPERS) else self.model
+        forward = inner.forward if isinstance(inner, nn.Module) else inner
         parameters = inspect.signature(forward).parameters.values()
         every = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
         names = {parameter.name for parameter in parameters}

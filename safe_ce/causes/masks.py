@@ -151,7 +151,7 @@ def _scaled_mask(call: Call) -> Match | None:
             fix=repaired.statements if repaired is not None and fits else None,
             odds=0.9,
         )
-    whole = sum(labels.share(value) for value in labels.distinct if value == int(value))
+    whole = sum(labels.share(value) for value in labels.distinct if not value % 1)
     if whole < MOSTLY:
         return None
     return Match(

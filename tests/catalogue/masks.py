@@ -57,6 +57,10 @@ SPECS = (
         silent={
             "a depth map": lambda: (per_pixel(2, 3, 8, 8), torch.rand(2, 8, 8) * 3),
             "ids": lambda: (scores(1, 2, 4, 4), ids(1, 4, 4, classes=2)),
+            "ids divided by 255, with NaN among them": lambda: (
+                per_pixel(2, 3, 4, 4),
+                torch.where(torch.eye(4, dtype=torch.bool), torch.nan, ids(2, 4, 4) / 255),
+            ),
             "ids and a void id": lambda: (scores(1, 3, 4, 4), one_of([0, 1, 2, 255], 1, 4, 4)),
             "one id past the head": lambda: (scores(1, 3, 4, 4), one_of([0, 1, 2, 3], 1, 4, 4)),
             "widely spaced token ids": lambda: (scores(4, 50), torch.tensor([4, 60, 120, 180])),
