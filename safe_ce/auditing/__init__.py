@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, IterableDataset
 from safe_ce.auditing import judging
 from safe_ce.auditing.batches import BadLoaderError, Reader
 from safe_ce.auditing.loading import Watched, length_of, random_state_kept, shown_indices
+from safe_ce.auditing.noting import notes
 from safe_ce.auditing.result import Audit
 from safe_ce.auditing.tally import Tally
 from safe_ce.auditing.trial import BATCHES, Trial
@@ -189,7 +190,7 @@ class _Auditor:
         tally, rows = self._tally, self._tally.rows
         return Audit(
             findings=tuple(judging.findings(tally, self._trial, self._weight, complete=self._complete)),
-            notes=tuple(judging.notes(tally, self._trial, complete=self._complete, in_order=self._watched.in_order)),
+            notes=tuple(notes(tally, self._trial, complete=self._complete, in_order=self._watched.in_order)),
             batches=tally.batches,
             samples=rows.total,
             complete=self._complete,
