@@ -88,6 +88,7 @@ SOUND = {
         loader(X, changed(F.one_hot(MASKS, 5).movedim(-1, 1) * 0.9 + 0.02, 3, 0.2) - 1e-8)
     ),
     "binary masks as high as there are classes": lambda: audit(loader(X, MASKS % 2), 8),
+    "the same, of images with the channel last": lambda: audit([(X.movedim(1, -1), MASKS % 2)], 8),
     "binary steps of signals, as many as there are classes": lambda: audit([(X[:, 0, :5], TOKENS[:, :8] % 2)], 8),
     "single onsets, of how many classes is not known": lambda: audit([(torch.randn(100, 5, 4), ONE_HOT)]),
     "images with the channel last, and a callable that takes it from the masks": lambda: audit(

@@ -171,6 +171,51 @@ def test_what_follows_from_a_target_that_is_wrong_is_not_said():
     assert finding.cause == "one-hot-target"
 
 
+def test_what_does_not_follow_from_it_is():
+    broken = DataLoader(TensorDataset(X, torch.zeros(70, 8, 8, dtype=torch.int32)), batch_size=35)
+    found = audit(broken, model=nn.Conv2d(3, 4, 2, 2))
+    assert [finding.cause for finding in found.findings] == ["wrong-int-target", "spatial-size-mismatch"]
+
+
+def test_single_batches_of_mixup_are_sound_through_a_model_too():
+    one_hot, mixed = F.one_hot(Y, 10).float(), F.one_hot(Y, 10) * 0.9 + 0.01
+    found = audit([(X, one_hot), (X, mixed)] * 3, model=convolutional())
+    assert (found.findings, found.num_classes) == ((), 10)
+
+
+MASK = torch.arange(240).view(20, 12) % 12 < 9
+
+
+@pytest.mark.parametrize(
+    ("batch", "target", "model"),
+    [
+        (
+            {"input_ids": TOKENS, "attention_mask": MASK},
+            lambda batch: batch["input_ids"].masked_fill(~batch["attention_mask"], -100),
+            lambda input_ids, attention_mask: Tagger(50)(input_ids * attention_mask).movedim(1, -1),
+        ),
+        (
+            {"src": TOKENS, "tgt": TOKENS},
+            lambda batch: batch["tgt"][:, 1:],
+            lambda src, tgt: Tagger(50)(src + 0 * tgt)[:, 1:].movedim(1, -1),
+        ),
+        ((TOKENS,), lambda batch: batch[0][:, 1:], lambda ids: Tagger(50)(ids)[:, :-1].movedim(1, -1)),
+        (
+            (TOKENS, MASK),
+            lambda batch: batch[0][:, 1:],
+            lambda ids, mask: Tagger(50)(ids * mask)[:, :-1].movedim(1, -1),
+        ),
+        (
+            {"x": X, "cls": torch.zeros(70).int(), "domain": torch.zeros(70).long()},
+            lambda batch: batch["cls"].long(),
+            lambda x, domain: convolutional()(x),
+        ),
+    ],
+)
+def test_a_target_that_is_made_of_inputs_leaves_them_to_the_model(batch, target, model):
+    assert audit([batch] * 2, target=target, model=model).findings == ()
+
+
 def test_a_label_that_a_callable_converts_does_not_go_into_the_model():
     layer = nn.Linear(192, 10)
     triples = [(X, torch.arange(70) + 20, Y.int())]

@@ -64,8 +64,8 @@ class Reader:
         self.target = target
         self.pairs = False
         """Whether batches are pairs of an input and a target, as they are."""
-        self._made_of: set[Any] = set()
-        """The entries that a callable makes the target of."""
+        self._made_of: set[Any] | None = None
+        """The entries that a callable makes the target of, and that are no inputs, once that is known."""
 
     def __call__(self, batch: Any) -> Read:
         if isinstance(batch, DataLoader):
@@ -78,7 +78,8 @@ class Reader:
         found = entries(batch)
         if callable(self.target):
             target = self.target(batch)
-            self._made_of = self._made_of or _origins(found, target)
+            if self._made_of is None:
+                self._made_of = _origins(found, target)
             return _read({key: value for key, value in found.items() if key not in self._made_of}, target)
         if not found:
             raise UnclearTargetError(f"a batch is {a(batch)}: pass target=, a callable that picks the target out of it")
@@ -105,33 +106,45 @@ class Reader:
 
 
 def _origins(found: dict[Any, Any], target: Any) -> set[Any]:
-    """The entries of a batch that a target is, is a part of, or has the values of; else those that usually are one."""
-    for is_origin in (_is_same, _shares_memory, _has_same_values):
-        keys = [key for key, value in found.items() if is_origin(value, target)]
-        if keys:
-            # A language model's labels are its inputs as well.
-            return {key for key in keys if key in TARGETS} or {keys[-1]}
-    return {1} if list(found) == [0, 1] else {key for key in found if key in TARGETS}
+    """The entries of a batch that a target is, in whatever shape and dtype; else those that usually are one.
+
+    What a model reads is none: a language model's labels are its inputs as well, or a part of them.
+    """
+    if len(found) == 1:
+        return set()
+    others = {key: value for key, value in found.items() if key not in INPUTS}
+    same = [key for key, value in others.items() if value is target]
+    if same:
+        return {key for key in same if key in TARGETS} or {same[-1]}
+    for is_origin in (_is_view, _has_same_values):
+        keys = [key for key, value in others.items() if is_origin(value, target)]
+        if len(keys) == 1:
+            return set(keys)
+    if list(found) == [0, 1]:
+        return set() if _shares_memory(found[0], target) else {1}
+    return {key for key in found if key in TARGETS}
 
 
-def _is_same(value: Any, target: Any) -> bool:
-    return value is target
+def _are_readable(value: Any, target: Any) -> bool:
+    return all(isinstance(each, Tensor) and not each.is_nested and probe.is_readable(each) for each in (value, target))
 
 
 def _shares_memory(value: Any, target: Any) -> bool:
-    if not isinstance(value, Tensor) or not isinstance(target, Tensor) or value.is_nested or target.is_nested:
-        return False
-    readable = probe.is_readable(value) and probe.is_readable(target)
-    return readable and value.untyped_storage().data_ptr() == target.untyped_storage().data_ptr() != 0
+    return _are_readable(value, target) and value.untyped_storage().data_ptr() == target.untyped_storage().data_ptr()
+
+
+def _is_view(value: Any, target: Any) -> bool:
+    """Whether a target is an entry in another shape."""
+    return _shares_memory(value, target) and value.data_ptr() == target.data_ptr() and value.numel() == target.numel()
 
 
 def _has_same_values(value: Any, target: Any) -> bool:
+    """Whether a target is an entry in another dtype. That all values are alike may be chance."""
     value = as_tensor(value)
-    if value is None or not isinstance(target, Tensor) or value.is_nested or target.is_nested:
+    if not _are_readable(value, target) or value.is_complex() or value.numel() != target.numel() or not value.numel():
         return False
-    if not probe.is_readable(value) or not probe.is_readable(target) or not 0 < value.numel() == target.numel():
-        return False
-    return torch.equal(value.reshape(-1).double().cpu(), target.reshape(-1).double().cpu())
+    values = value.reshape(-1).double().cpu()
+    return bool((values != values[0]).any()) and torch.equal(values, target.reshape(-1).double().cpu())
 
 
 def _read(inputs: dict[Any, Any], target: Any) -> Read:

@@ -47,14 +47,17 @@ ROWS_KEPT = 64
 
 
 class Place(NamedTuple):
-    """A batch: its number, its rows, and what the sampler asked for."""
+    """A batch: its number, its rows, what the sampler asked for, and whether its samples can be told apart."""
 
     number: int
     rows: int
     asked: Any
+    told_apart: bool = True
 
     def sample(self, position: int, seen: str) -> Sample:
         """The sample at a position."""
+        if not self.told_apart:
+            return self.whole(seen)
         return Sample(self.number, position, index_at(self.asked, self.rows, position), seen)
 
     def whole(self, seen: str) -> Sample:
@@ -265,7 +268,7 @@ class Ids:
             seen, samples = self.places.setdefault(value, Seen()), []
             if len(seen.samples) < FIRST:
                 at = ((flat == value).nonzero().reshape(-1) // each).unique()[:FIRST].tolist()
-                samples = [place.sample(position, f"label {value}") for position in at]
+                samples = list(dict.fromkeys(place.sample(position, f"label {value}") for position in at))
             seen.add(samples)
             if not 0 <= value < (self.classes or HUGE):
                 self.wrong[value] = self.wrong.get(value, 0) + count

@@ -205,10 +205,13 @@ def _guessed(target: Tensor) -> int:
 
 def _is_per_position(target: Tensor, source: Any) -> bool:
     """Whether there may be a label for every step or pixel of the inputs."""
-    if not isinstance(source, Tensor) or source.is_nested or target.ndim < 2:
+    if not isinstance(source, Tensor) or source.is_nested or min(source.ndim, target.ndim) < 2:
         return False
-    steps = source.ndim < 4 and source.shape[1] == target.shape[1] if source.ndim > 1 else False
-    return steps or (source.ndim == target.ndim + 1 and source.shape[2:] == target.shape[1:])
+    if source.ndim == target.ndim + 1 and target.shape[1:] in (source.shape[1:-1], source.shape[2:]):
+        return True
+    # Of rows of features and of images the second dimension is none of steps.
+    rows = source.ndim == 2 and source.is_floating_point()
+    return not rows and source.ndim < 4 and source.shape[1] == target.shape[1]
 
 
 def _taken_for(

@@ -15,7 +15,7 @@ from safe_ce.causes import BY_NAME
 from safe_ce.causes.cause import CERTAIN, LIKELY, Match, plural
 from safe_ce.contract import broken_clause
 from safe_ce.diagnosis import findings_of, tellable
-from safe_ce.findings import Sample
+from safe_ce.findings import Sample, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,14 +56,21 @@ def _of_the_model(trial: Trial, tally: Tally, found: list[Finding]) -> Iterator[
     """What only a model showed."""
     known = {finding.cause for finding in found}
     # What is wrong with the target is told of all batches, and shapes that do not fit for that reason need no word.
-    told = [
-        *(["SCE2"] if any(finding.code.startswith("SCE2") for finding in found) else []),
-        *(["SCE2", "SCE3"] if any(form.finding is not None for form in tally.forms.values()) else []),
-    ]
+    of_target = any(finding.code.startswith("SCE2") for finding in found)
+    reshaped = any(form.finding is not None and form.finding.cause in _OF_SHAPE for form in tally.forms.values())
     for cause, (finding, batches) in trial.findings.items():
-        if cause not in known and not finding.code.startswith(tuple(told)):
+        # Of what native takes, a single batch says less than all of them.
+        follows = finding.code.startswith("SCE2") and (of_target or reshaped or finding.severity is not Severity.ERROR)
+        if cause not in known and not follows and not (reshaped and finding.code.startswith("SCE3")):
             samples = tuple(Sample(number, seen="through the model") for number in batches[:FIRST])
             yield replace(finding, samples=samples, batches=len(batches))
+
+
+_OF_SHAPE = (
+    *("one-hot-target", "multi-hot-target", "target-extra-dim", "target-missing-batch-dim", "color-mask-target"),
+    *("arguments-swapped", "contract-broken"),
+)
+"""Causes of a target that has another shape than the logits ask for."""
 
 
 def located(finding: Finding, seen: Seen, batches: int) -> Finding:

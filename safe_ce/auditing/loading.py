@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -50,7 +51,8 @@ class Samples:
 
 def _listed(indices: Any) -> Any:
     """Indices as they are, but those of an array or a tensor as a list."""
-    return indices if type(indices) is list or not hasattr(indices, "tolist") else indices.tolist()
+    array = type(indices) is not list and (isinstance(indices, Tensor) or hasattr(indices, "__array_interface__"))
+    return indices.tolist() if array else indices
 
 
 class Watched:

@@ -37,6 +37,8 @@ class Rows:
         """Whether the two sides never differ by as much as half."""
         self.elsewhere = True
         """Whether the inputs have the samples in their second dimension wherever they differ."""
+        self.first = False
+        """Whether they were seen to have them in the first, and not in the second."""
 
     def add(self, source: Any, targets: int, place: Place) -> bool:
         """Count a batch; True where it is like the first, with as many inputs as targets."""
@@ -53,6 +55,7 @@ class Rows:
             return False
         if inputs == targets:
             self.equal += 1
+            self.first = self.first or _second(source) not in (None, targets)
             if asked is not None and asked > targets:
                 self.dropped.add_whole(place, f"{targets} of {asked} samples")
                 return False
@@ -63,7 +66,7 @@ class Rows:
         if asked == many:
             self.one_sided.add_whole(place, said)
         self.near = self.near and asked in (None, many) and many < 2 * max(few, 1)
-        self.elsewhere = self.elsewhere and isinstance(source, Tensor) and source.shape[1:2] == (targets,)
+        self.elsewhere = self.elsewhere and _second(source) == targets
         # A row of features may by chance be as long as the batch.
         self.elsewhere = self.elsewhere and (source.ndim > 2 or not source.is_floating_point() or not self.equal)
         if len(self.ratios) < 2:
@@ -83,7 +86,7 @@ class Rows:
         Args:
             pairs: Whether batches are pairs of an input and a target, as they are.
         """
-        if not self.unequal or self.elsewhere:
+        if not self.unequal or (self.elsewhere and not self.first):
             return False  # none, or time comes first
         if self.equal > self.unequal.batches:
             return True
@@ -136,6 +139,11 @@ def rows_of(source: Any, targets: int, asked: int | None) -> int | None:
         return targets
     tensor = first_tensor(source)
     return None if tensor is None or not (tensor.is_nested or tensor.ndim) else tensor.size(0)
+
+
+def _second(source: Any) -> int | None:
+    """The size of a tensor's second dimension; None where it has none."""
+    return source.size(1) if isinstance(source, Tensor) and not source.is_nested and source.ndim > 1 else None
 
 
 def _length(part: Any) -> int | None:

@@ -161,11 +161,13 @@ class Tally:
         self.settle()
         form = self._form_of(read)
         source, target = read.source, read.target
+        # That time comes first is likely then, and not sure: some samples may have been left out.
         turned = form.kind is Kind.IDS and _has_time_first(source, target, asked)
         if turned:
             source, target = source.transpose(0, 1), target.transpose(0, 1)
         single = isinstance(target, Tensor) and not target.is_nested and not target.ndim
-        place = Place(self.batches, _length(target), [asked] if isinstance(asked, int) and single else asked)
+        shown = [asked] if isinstance(asked, int) and single else asked
+        place = Place(self.batches, _length(target), shown, told_apart=not turned)
         self._batches += 1
         self._add_inputs(read.source, place)
         form.seen.add(_named(form, target, read.target, place))
@@ -264,8 +266,6 @@ class Tally:
     @staticmethod
     def _look_for_odd_inputs(tensor: Tensor, place: Place, seen: Seen, *, whole: bool = False) -> None:
         """Name the samples whose values are not finite, or the batch where a tensor's rows are not its samples."""
-        if tensor.ndim > 2 and tensor.shape[0] != place.rows == tensor.shape[1]:  # time first
-            tensor = tensor.transpose(0, 1)
         odd = ~tensor.detach().isfinite()
         if not bool(odd.any()):
             return  # finite numbers may add up to an infinity
