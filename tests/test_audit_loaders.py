@@ -209,6 +209,13 @@ def tensor_bytes():
 class TestMemory:
     """Neither Python's objects nor tensors grow in number with the loader."""
 
+    @pytest.fixture(autouse=True)
+    def nothing_but_what_is_new(self):
+        gc.collect()
+        gc.freeze()  # what earlier tests have left is not looked at
+        yield
+        gc.unfreeze()
+
     def loaded(self, length, seen=lambda: None):
         for at in range(length):
             labels = torch.full((64,), -1 - at % 200)
