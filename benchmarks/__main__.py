@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run it, and return the exit status: 0 whatever the figures are."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measures what the guard and its trail cost. Takes some fourteen minutes; leave the machine alone meanwhile.",
+        description="Measures what the guard, its trail and the audit cost. Takes some fourteen minutes; leave the machine alone meanwhile.",
     )
     parser.add_argument("--quick", action="store_true", help="fewer rounds: under two minutes, and noisier")
     default = Path(__file__).parent / "results"

@@ -84,8 +84,7 @@ def _tables(record: Record) -> Iterator[Table]:
                 _time(row["native_us"]),
                 _time(row["own_us"]),
                 f"{row['ratio']:.3f}",
-                f"{row['paired'][1]:.3f}",
-                f"{row['paired'][0]:.3f} to {row['paired'][2]:.3f}",
+                *_spread(row["paired"], 3),
                 str(row["rounds"]),
             )
             for row in record["overheads"]
@@ -209,8 +208,7 @@ def _trailed(record: Record) -> list[tuple[str, ...]]:
             _time(row["plain_us"]),
             _time(row["trailed_us"]),
             f"{row['ratio']:.2f}",
-            f"{row['paired'][1]:.2f}",
-            f"{row['paired'][0]:.2f} to {row['paired'][2]:.2f}",
+            *_spread(row["paired"], 2),
         )
         for row in record["trailed"]
     ]
@@ -227,11 +225,16 @@ def _audited(record: Record) -> list[tuple[str, ...]]:
             _time(row["alone_us"]),
             _time(row["audited_us"]),
             f"{row['throughput']:.3f}",
-            f"{row['paired'][1]:.3f}",
-            f"{row['paired'][0]:.3f} to {row['paired'][2]:.3f}",
+            *_spread(row["paired"], 3),
         )
         for row in record["audits"]
     ]
+
+
+def _spread(paired: tuple[float, float, float], digits: int) -> tuple[str, str]:
+    """The median of ratios, and the 10th to the 90th percentile."""
+    low, median, high = (f"{ratio:.{digits}f}" for ratio in paired)
+    return median, f"{low} to {high}"
 
 
 def _doubled(times: float) -> str:
