@@ -40,6 +40,7 @@ class Attributes:
         return self._values[key]
 
 
+SCORES = torch.ones(3, 5)
 BAD = changed(Y, 42, -1)
 
 
@@ -100,6 +101,11 @@ class TestBatches:
     def test_whose_labels_are_their_inputs_keep_them(self):
         found = audit([{"input_ids": MASKS[0], "labels": MASKS[0]}], 5, target=lambda batch: batch["labels"])
         assert found.input == "int64 (8, 8)"
+
+    def test_that_are_empty_at_first_are_read_all_the_same(self):
+        pairs = [(X[:0], Y[:0].int()), (X, Y.int())]
+        found = audit(pairs, 5, target=lambda batch: batch[1].long(), model=lambda images: images.mean((2, 3)) @ SCORES)
+        assert [finding.cause for finding in found.findings] == ["empty-batch"]
 
     def test_that_lack_the_target_are_refused(self):
         with pytest.raises(ValueError, match="no entry 'y'") as caught:

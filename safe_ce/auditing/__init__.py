@@ -70,7 +70,8 @@ def audit(
 
     Raises:
         ValueError: There is no batch; or it is not clear which entry of a batch is the target, and the text lists them;
-            or a data set was given, which has samples and no batches; or `num_classes` is less than 2.
+            or what was given has no batches of its own: a data set, a mapping, several loaders; or `num_classes` is less
+            than 2.
         TypeError: `num_classes` or `batches` is no whole number.
         SafeCrossEntropyError: The loss takes no such `weight` or `ignore_index`.
 

@@ -130,7 +130,10 @@ def _are_readable(value: Any, target: Any) -> bool:
 
 
 def _shares_memory(value: Any, target: Any) -> bool:
-    return _are_readable(value, target) and value.untyped_storage().data_ptr() == target.untyped_storage().data_ptr()
+    if not _are_readable(value, target):
+        return False
+    memory: int = target.untyped_storage().data_ptr()
+    return memory != 0 and value.untyped_storage().data_ptr() == memory  # 0: that of a tensor of no values
 
 
 def _is_view(value: Any, target: Any) -> bool:
