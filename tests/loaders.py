@@ -33,6 +33,11 @@ def collated(samples):
     return torch.stack([x for x, _ in samples]), torch.stack([y for _, y in samples])
 
 
+def time_first(samples):
+    """A collate function whose batches have their samples in dim 1."""
+    return tuple(torch.stack(side, 1) for side in zip(*samples, strict=True))
+
+
 def batches_of(*sizes, x=X, y=Y):
     return [(x[:size], y[:size]) for size in sizes]
 

@@ -23,6 +23,7 @@ from tests.loaders import (
     changed,
     collated,
     loader,
+    time_first,
     token_batches,
 )
 
@@ -94,7 +95,7 @@ SOUND = {
     "images with the channel last, and a callable that takes it from the masks": lambda: audit(
         [(X.movedim(1, -1), MASKS[..., None])], 5, target=lambda batch: batch[1][..., 0]
     ),
-    "samples and targets with time first": lambda: audit(loader(TOKENS, TOKENS, 16, collate_fn=_time_first), 50),
+    "samples and targets with time first": lambda: audit(loader(TOKENS, TOKENS, 16, collate_fn=time_first), 50),
     "images and masks of other sizes than theirs": lambda: audit(loader(X, MASKS[:, :4, :4]), 5),
 }
 
@@ -188,10 +189,6 @@ NOTED = {
 
 def _without_bad(samples):
     return collated([sample for sample in samples if sample[1] >= 0])
-
-
-def _time_first(samples):
-    return tuple(torch.stack(side, 1) for side in zip(*samples, strict=True))
 
 
 def _of_several_objects(samples):

@@ -22,6 +22,7 @@ from tests.loaders import (
     collated,
     loader,
     places,
+    time_first,
 )
 
 
@@ -315,7 +316,7 @@ BROKEN = {
         [(0, None, None)],
     ),
     "a label, time first": Broken(
-        lambda: audit(loader(TOKENS, changed(TOKENS, (slice(42, 44), 3), 50), 16, collate_fn=_time_first), 50),
+        lambda: audit(loader(TOKENS, changed(TOKENS, (slice(42, 44), 3), 50), 16, collate_fn=time_first), 50),
         "label-out-of-range",
         [(2, None, None)],
     ),
@@ -351,10 +352,6 @@ BROKEN = {
 }
 
 
-def _time_first(samples):
-    return tuple(torch.stack(side, 1) for side in zip(*samples, strict=True))
-
-
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("name", BROKEN)
 def test_it_finds(name):
@@ -387,6 +384,16 @@ def test_a_finding_names_five_samples_at_most_and_something_new_before_more_of_t
     finding = audit(loader(X, y), 5).findings[0]
     assert len(finding.samples) == 5
     assert finding.samples[-1].index == 90
+
+
+@pytest.mark.parametrize(
+    "name", ["soft pixels, classes last", "soft targets of other classes", "inputs and targets that are swapped"]
+)
+def test_a_target_that_is_found_is_shown(name):
+    (finding,) = BROKEN[name].run().findings
+    (operand,) = finding.operands
+    assert (operand.name, operand.kind) == ("target", "float32")
+    assert operand.shape is not None
 
 
 class TestAFinding:
@@ -424,6 +431,11 @@ class TestAFinding:
     def test_of_one_form_says_what_the_others_are(self):
         (finding,) = with_one(ONE_HOT[:8]).findings
         assert "other batches hold int64 (8,), batch 0 is the first" in finding.evidence
+
+    def test_of_a_mask_with_nan_says_how_many_values_are(self):
+        finding = BROKEN["a NaN in a mask of floats"].run().findings[0]
+        assert "1 of 512 values is NaN" in finding.evidence
+        assert finding.fix is None
 
     def test_of_an_empty_batch_has_no_evidence_but_where(self):
         (finding,) = audit(batches_of(0), 5).findings

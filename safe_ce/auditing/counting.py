@@ -348,6 +348,16 @@ def is_one_hot(target: Tensor, dim: int, *, several: bool) -> bool:
     return low == 0 and high == 1 and (several or bool((target.sum(dim) == 1).all()))
 
 
+def odd_values(part: Tensor) -> str:
+    """How many values are NaN, or infinite where none is: ``"1 of 192 values is NaN"``."""
+    nan = int(part.isnan().sum())
+    return (
+        f"{nan:,} of {part.numel():,} values {'is' if nan == 1 else 'are'} NaN"
+        if nan
+        else f"{int(part.isinf().sum()):,} of {part.numel():,} values are infinite"
+    )
+
+
 def _bounds(ids: Tensor) -> tuple[int, int]:
     """The smallest and the largest of some integers, with one wait for a device."""
     low, high = torch.stack(torch.aminmax(ids)).tolist()

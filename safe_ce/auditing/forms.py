@@ -15,7 +15,7 @@ from torch import Tensor
 
 from safe_ce import contract, probe
 from safe_ce.auditing.batches import shown_tensor
-from safe_ce.auditing.counting import HUGE, WINDOW, OneHot, Seen, is_one_hot
+from safe_ce.auditing.counting import HUGE, WINDOW, OneHot, Seen, is_one_hot, odd_values
 from safe_ce.call import Call
 from safe_ce.causes import BY_NAME
 from safe_ce.causes.cause import CERTAIN, LIKELY, Match, described, dtype_name
@@ -95,13 +95,13 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
     """
     if not isinstance(target, Tensor):
         logits = _zeros((len(target) if hasattr(target, "__len__") else 1, classes or 2))
-        found = _finding(Call(logits, target, ignore_index=ignored))
-        return Form(described(target), Operand("target", described(target), None), Kind.OTHER, finding=found)
+        finding = _finding(Call(logits, target, ignore_index=ignored))
+        return Form(described(target), Operand("target", described(target), None), Kind.OTHER, finding=finding)
     shown, kind = shown_tensor(target), dtype_name(target)
     if target.is_nested or not probe.is_readable(target) or target.dtype not in _READABLE:
         rows = target.size(0) if target.is_nested or target.ndim else 1
-        found = _finding(Call(_zeros((rows, classes or 2), target), target))
-        return Form(shown, Operand("target", kind, None), Kind.OTHER, finding=found)
+        finding = _finding(Call(_zeros((rows, classes or 2), target), target))
+        return Form(shown, Operand("target", kind, None), Kind.OTHER, finding=finding)
     operand = Operand("target", kind, tuple(target.shape))
     if _are_swapped(target, source):
         match = Match(
@@ -110,8 +110,7 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
             (),
             "swap the two where the samples are made, or say which is the target: target=0",
         )
-        found = replace(BY_NAME["arguments-swapped"].finding(Call(None, None), match), operands=(operand,))
-        return Form(shown, operand, Kind.OTHER, finding=found)
+        return Form(shown, operand, Kind.OTHER, finding=as_finding("arguments-swapped", match, operand))
     guess = classes or _guessed(target)
     positions = _is_per_position(target, source)
     if classes is not None and _has_other_classes(target, classes, positions=positions):
@@ -122,13 +121,15 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
             (),
             "make them of as many classes as the model scores, also of those that do not occur",
         )
-        found = BY_NAME["contract-broken"].finding(Call(None, None), match)
-        return Form(shown, replace(operand, marks=(1,)), Kind.PROBABILITIES, 1, positions, found)
+        operand = replace(operand, marks=(1,))
+        return Form(shown, operand, Kind.PROBABILITIES, 1, positions, as_finding("contract-broken", match, operand))
     taken, dim, shape = _taken_for(target, source, classes, guess, positions=positions)
     # Of several dimensions, the values that are no numbers say nothing of the shape.
     judged = target.nan_to_num() if target.is_floating_point() and len(shape) > 2 else target
-    found = _finding(Call(_zeros(shape, target), judged, ignore_index=ignored))
-    if found is not None and found.cause == "contract-broken" and taken is Kind.PROBABILITIES and dim > 1:
+    finding = _finding(Call(_zeros(shape, target), judged, ignore_index=ignored))
+    if taken is not Kind.IDS:
+        operand = replace(operand, marks=(dim,))
+    if finding is not None and finding.cause == "contract-broken" and taken is Kind.PROBABILITIES and dim > 1:
         match = Match(
             CERTAIN,
             f"the soft targets have their classes in dim {dim}, of {tuple(target.shape)}; the loss wants them in dim 1",
@@ -136,13 +137,10 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
             "move them where the targets are made",
             fix="target = target.movedim(-1, 1)",
         )
-        found = BY_NAME["contract-broken"].finding(Call(None, None), match)
-    nan = 0 if judged is target else int(target.isnan().sum())
-    if found is not None and nan:
-        found = replace(found, evidence=(*found.evidence, f"and {nan:,} of {target.numel():,} values NaN"), fix=None)
-    if taken is not Kind.IDS:
-        operand = replace(operand, marks=(dim,))
-    return Form(shown, operand, taken, dim, positions, found)
+        finding = as_finding("contract-broken", match, operand)
+    if finding is not None and judged is not target and bool(target.isnan().any()):
+        finding = replace(finding, evidence=(*finding.evidence, odd_values(target)), fix=None)
+    return Form(shown, operand, taken, dim, positions, finding)
 
 
 def turned(form: Form, target: Tensor, classes: int | None, ignored: int) -> bool:
@@ -152,14 +150,19 @@ def turned(form: Form, target: Tensor, classes: int | None, ignored: int) -> boo
     """
     several = is_one_hot(target, form.dim, several=True) or not bool(target.any())
     if several and not form.positions and (classes == target.shape[form.dim] or form.one_hot.rows >= _ENOUGH_ROWS):
-        found = _finding(Call(_zeros(tuple(target.shape), target), target, ignore_index=ignored))
-        if found is not None and found.cause == "multi-hot-target":
-            form.finding = found
+        finding = _finding(Call(_zeros(tuple(target.shape), target), target, ignore_index=ignored))
+        if finding is not None and finding.cause == "multi-hot-target":
+            form.finding = finding
         return False
     shape = (target.shape[0], classes or _guessed(target), *target.shape[1:])
     form.kind, form.finding = Kind.IDS, _finding(Call(_zeros(shape, target), target, ignore_index=ignored))
     form.operand = replace(form.operand, marks=())
     return True
+
+
+def as_finding(cause: str, match: Match, *operands: Operand) -> Finding:
+    """A finding about a loader, of which no call is at hand."""
+    return replace(BY_NAME[cause].finding(Call(None, None), match), operands=operands)
 
 
 def without_batch(target: Tensor, classes: int, ignored: int) -> Finding | None:
@@ -191,8 +194,12 @@ def _are_swapped(target: Tensor, source: Any) -> bool:
         return False
     if not target.is_floating_point() or target.ndim < 2 or len(source) != len(target):
         return False
-    normalised = (target.sum(1, dtype=torch.float64) - 1).abs() <= NORMALIZED
-    return not zeros_and_ones(target) and normalised.double().mean().item() < 0.1
+    return not zeros_and_ones(target) and _share_of_probabilities(target, 1) < 0.1
+
+
+def _share_of_probabilities(target: Tensor, dim: int) -> float:
+    """The share of rows along a dimension that add up to 1."""
+    return ((target.sum(dim, dtype=torch.float64) - 1).abs() <= NORMALIZED).double().mean().item()
 
 
 def _guessed(target: Tensor) -> int:
@@ -252,8 +259,7 @@ def _has_other_classes(target: Tensor, classes: int, *, positions: bool) -> bool
         return False
     if target.shape[-1] == classes or (positions and _is_whole(target)):
         return False
-    sums = target.sum(1, dtype=torch.float64)
-    return bool(((sums - 1).abs() <= NORMALIZED).double().mean() > 0.5) and bool(target.amin() >= 0)
+    return _share_of_probabilities(target, 1) > 0.5 and bool(target.amin() >= 0)
 
 
 def _may_be_classes(size: int, classes: int | None, sizes: Shape, positions: bool) -> bool:
@@ -269,8 +275,7 @@ def _class_dim(target: Tensor, classes: int | None, *, positions: bool) -> int |
     if target.ndim == 2:
         return None if positions and _is_whole(target) and bool(target.max() > 1) else 1
     for dim in dims:
-        sums = target.sum(dim, dtype=torch.float64)
-        if bool(((sums - 1).abs() <= NORMALIZED).double().mean() > 0.5):
+        if _share_of_probabilities(target, dim) > 0.5:
             return dim
     return 1 if classes is not None and dims[0] == 1 else None
 

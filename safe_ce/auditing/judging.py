@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from safe_ce.auditing.counting import FIRST, HUGE, VOID, WINDOW, Seen
-from safe_ce.auditing.forms import LABELS, Form, Kind, without_batch
+from safe_ce.auditing.forms import LABELS, Form, Kind, as_finding, without_batch
 from safe_ce.call import Call, Labels, Sent
 from safe_ce.causes import BY_NAME
 from safe_ce.causes.cause import CERTAIN, LIKELY, Match, plural
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from safe_ce.auditing.tally import Tally
     from safe_ce.auditing.trial import Trial
-    from safe_ce.findings import Finding, Operand
+    from safe_ce.findings import Finding
 
 WEIGHTS = ("weight-length-mismatch", "weight-wrong-dtype", "weight-invalid", "weight-requires-grad")
 
@@ -102,7 +102,7 @@ def _rows(tally: Tally) -> Iterator[Finding]:
         (usual,),
         "look in collate_fn and in the data set for samples that are left out of one side only: leave out both, or none",
     )
-    yield located(_found("ragged-batch", match), rows.unequal, tally.batches)
+    yield located(as_finding("ragged-batch", match), rows.unequal, tally.batches)
 
 
 def _sizes(tally: Tally) -> Iterator[Finding]:
@@ -117,12 +117,7 @@ def _sizes(tally: Tally) -> Iterator[Finding]:
         f"{'turn, crop and resize' if pixels else 'cut and pad'} both sides alike where the samples are made",
     )
     cause = "spatial-size-mismatch" if pixels else "sequence-length-mismatch"
-    yield located(_found(cause, match), sizes.unequal, tally.batches)
-
-
-def _found(cause: str, match: Match, *operands: Operand) -> Finding:
-    """A finding about a loader, of which no call is at hand."""
-    return replace(BY_NAME[cause].finding(Call(None, None), match), operands=operands)
+    yield located(as_finding(cause, match), sizes.unequal, tally.batches)
 
 
 def _forms(tally: Tally) -> Iterator[Finding]:
@@ -171,7 +166,7 @@ def _labels(tally: Tally) -> Iterator[Finding]:
             (),
             "skip such batches, or divide a sum by the number of targets that count, and by 1 at least",
         )
-        yield located(_found("all-targets-ignored", match), ids.all_ignored, tally.batches)
+        yield located(as_finding("all-targets-ignored", match), ids.all_ignored, tally.batches)
     counts = ids.counts()
     classes = tally.classes or assumed_classes(tally)
     wrong = [value for value in counts if not 0 <= value < classes]
@@ -305,7 +300,7 @@ def _weights(tally: Tally, trial: Trial | None, weight: Tensor | None) -> Iterat
             (),
             "give the classes that occur a weight, or skip such batches",
         )
-        yield located(_found("weight-invalid", match), tally.weightless, tally.batches)
+        yield located(as_finding("weight-invalid", match), tally.weightless, tally.batches)
 
 
 _NARROW = (torch.float16, torch.bfloat16)
@@ -322,7 +317,7 @@ def _inputs(tally: Tally, trial: Trial | None) -> Iterator[Finding]:
         (),
         "mend or leave out these samples where they are read: divisions by zero, logarithms of it, missing values",
     )
-    yield located(_found("logits-not-finite", match), seen, tally.batches)
+    yield located(as_finding("logits-not-finite", match), seen, tally.batches)
 
 
 def is_mended(tally: Tally, trial: Trial | None) -> bool:

@@ -42,14 +42,14 @@ class Samples:
         one_after_the_other = type(sampler) is BatchSampler and type(sampler.sampler) is SequentialSampler
         for indices in sampler:
             # Lists that are kept for a while would cost a loader the memory that it uses again and again.
-            note(range(indices[0], indices[0] + len(indices)) if one_after_the_other else _listed(indices))
+            note(range(indices[0], indices[0] + len(indices)) if one_after_the_other else _as_list(indices))
             yield indices
 
     def __len__(self) -> int:
         return len(self._sampler)
 
 
-def _listed(indices: Any) -> Any:
+def _as_list(indices: Any) -> Any:
     """Indices as they are, but those of an array or a tensor as a list."""
     array = type(indices) is not list and (isinstance(indices, Tensor) or hasattr(indices, "__array_interface__"))
     return indices.tolist() if array else indices

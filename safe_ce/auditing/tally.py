@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from safe_ce.auditing.batches import shown_tensor
-from safe_ce.auditing.counting import FIRST, Ids, OneHot, Place, Probabilities, Seen, is_one_hot
+from safe_ce.auditing.counting import FIRST, Ids, OneHot, Place, Probabilities, Seen, is_one_hot, odd_values
 from safe_ce.auditing.forms import Form, Kind, are_whole, form_of, key_of, turned
 from safe_ce.auditing.loading import ROWS
 from safe_ce.auditing.sides import Rows, Sizes
@@ -166,8 +166,8 @@ class Tally:
         if turned:
             source, target = source.transpose(0, 1), target.transpose(0, 1)
         single = isinstance(target, Tensor) and not target.is_nested and not target.ndim
-        shown = [asked] if isinstance(asked, int) and single else asked
-        place = Place(self.batches, _length(target), shown, told_apart=not turned)
+        asked = [asked] if isinstance(asked, int) and single else asked
+        place = Place(self.batches, _length(target), asked, told_apart=not turned)
         self._batches += 1
         self._add_inputs(read.source, place)
         form.seen.add(_named(form, target, read.target, place))
@@ -270,10 +270,10 @@ class Tally:
         if not bool(odd.any()):
             return  # finite numbers may add up to an infinity
         if whole or not tensor.ndim or len(tensor) != place.rows:
-            seen.add_whole(place, _what(tensor))
+            seen.add_whole(place, odd_values(tensor))
             return
         samples = (odd.flatten(1).any(1) if tensor.ndim > 1 else odd).nonzero().reshape(-1)[:FIRST].tolist()
-        seen.add(place.sample(at, _what(tensor[at])) for at in samples)
+        seen.add(place.sample(at, odd_values(tensor[at])) for at in samples)
 
 
 def _named(form: Form, target: Any, given: Any, place: Place) -> Iterator[Sample]:
@@ -325,12 +325,3 @@ def _length(target: Any) -> int:
     if isinstance(target, Tensor):
         return target.size(0) if target.is_nested or target.ndim else 1
     return len(target) if hasattr(target, "__len__") else 1
-
-
-def _what(part: Tensor) -> str:
-    nan = int(part.isnan().sum())
-    return (
-        f"{nan:,} of {part.numel():,} values {'is' if nan == 1 else 'are'} NaN"
-        if nan
-        else f"{int(part.isinf().sum()):,} of {part.numel():,} values are infinite"
-    )
