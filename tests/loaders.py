@@ -12,6 +12,8 @@ MASKS = torch.arange(6400).reshape(100, 8, 8) * 3 % 5
 TOKENS = torch.arange(1200).reshape(100, 12) * 11 % 50
 SOFT = (torch.randn(100, 5, generator=torch.Generator().manual_seed(1)) * 2).softmax(1)
 ONE_HOT = F.one_hot(Y, 5)
+COLORS = (X * 60 + 128).clamp(0, 255).long()
+PALETTE = torch.tensor([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]])
 
 
 def loader(x, y, batch_size=16, **options):

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from safe_ce import audit
 from tests.loaders import (
+    COLORS,
     MASKS,
     ONE_HOT,
     SOFT,
@@ -74,13 +75,24 @@ SOUND = {
     "numbers that are tensors": lambda: audit(
         loader(X, changed(Y, 42, -1)), torch.tensor(5), ignore_index=torch.tensor(-1)
     ),
-    "ids of a large vocabulary, of how many is not known": lambda: audit(
-        [(X[:3], torch.tensor([1, 998_287, 2 * 10**6]))]
-    ),
+    "ids of a large vocabulary, of how many is not known": lambda: audit([(X[:3], torch.tensor([1, 998_287, 7]))]),
     "255 that is no mask's, of how many classes is not known": lambda: audit(loader(X, changed(Y, 42, 255))),
     "255 among 300 classes": lambda: audit(loader(X.repeat(9, 1, 1, 1), torch.arange(57_600).view(900, 8, 8) % 300)),
     "soft targets that need a gradient": lambda: audit([(X, SOFT.clone().requires_grad_())], 5),
     "half-precision weights, for a model that is cast": lambda: audit(loader(X, Y), weight=torch.ones(5).half()),
+    "float32 weights, for inputs that a loop makes float32": lambda: audit([(X.double(), Y)], weight=torch.ones(5)),
+    "float32 weights, for inputs of half precision": lambda: audit([(X.half(), Y)], weight=torch.ones(5)),
+    "float64 weights, for class probabilities": lambda: audit(loader(X, SOFT), weight=torch.ones(5).double()),
+    "the values of images as classes": lambda: audit(loader(X, COLORS), 256),
+    "the values of images as classes, of how many is not known": lambda: audit(loader(X, COLORS)),
+    "ids of three slices": lambda: audit(loader(X, torch.stack([MASKS, MASKS.roll(1, 0), MASKS.flip(0)], 1)), 5),
+    "ids of three slices, of how many classes is not known": lambda: audit(
+        loader(X, torch.stack([MASKS, MASKS.roll(1, 0), MASKS.flip(0)], 1))
+    ),
+    "single onsets of signals, which come with their lengths": lambda: audit(
+        [((torch.randn(100, 5, 4), torch.full((100,), 5)), ONE_HOT)]
+    ),
+    "an additive mask without a name": lambda: audit([((X, torch.full((100, 64), -torch.inf)), Y)], 5),
     "nested inputs": lambda: audit([(torch.nested.nested_tensor([X[0, 0], X[1, 0, :3]]), Y[:2])], 5),
     "packed sequences": lambda: audit([(pack_sequence([X[0, 0], X[1, 0, :3]]), Y[:2])], 5),
     "float8 inputs": lambda: audit(loader(X.to(torch.float8_e4m3fn), Y), 5),
@@ -175,6 +187,22 @@ NOTED = {
     "objects, of several in an image": (
         lambda: audit(loader(X, Y, 4, collate_fn=_of_several_objects), 5),
         LAYOUT + "4 inputs, 6 targets of dataset[0:4]",
+    ),
+    "sentences and translations, time first": (
+        lambda: audit([(TOKENS[:s], TOKENS[:t]) for s, t in ((13, 12), (14, 13), (12, 14))], 50),
+        LAYOUT + "13 inputs, 12 targets",
+    ),
+    "a sentence and its translation at a time": (
+        lambda: audit([(TOKENS[0, :s], TOKENS[0, :t]) for s, t in ((6, 8), (10, 9), (9, 8))], 50),
+        LAYOUT + "6 inputs, 8 targets",
+    ),
+    "sentences and translations that are equally long at times": (
+        lambda: audit([{"input_ids": TOKENS[:4], "labels": TOKENS[:4, :t]} for t in (12, 12, 8)], 50),
+        "inputs and targets differ in size in some batches: batch 2: inputs of 12, targets of 8",
+    ),
+    "labels beyond all counting": (
+        lambda: audit([(X[:3], torch.tensor([1, 998_287, 2 * 10**6]))]),
+        "there are labels up to 2,000,000: num_classes= has the classes counted",
     ),
     "NaN beside what the model reads first": (
         lambda: audit([{"image": X, "age": changed(X[:, 0, 0, 0], 3, torch.nan), "label": Y}], 5),

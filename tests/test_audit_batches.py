@@ -98,6 +98,30 @@ class TestBatches:
         )
         assert found.labels == 4
 
+    def test_of_many_entries_list_the_first(self):
+        with pytest.raises(ValueError, match="target=") as caught:
+            audit([{str(at): X for at in range(40)}])
+        assert str(caught.value).endswith("'11': float32 (100, 3, 8, 8); ...")
+
+    @pytest.mark.parametrize("sample", [(X[0], 3), (X[0], Y[0]), {"image": X[0], "label": Y[0]}, (X[0], "cat")])
+    @pytest.mark.parametrize("size", [2, 4])
+    def test_that_are_lists_of_samples_are_refused(self, sample, size):
+        with pytest.raises(ValueError, match=f"a list of {size} samples"):
+            audit([[sample] * size], 5)
+
+    def test_may_hold_arrays_that_torch_does_not_take(self):
+        arrays = [X.numpy()[::-1], X.numpy().astype(">f4"), X.numpy().astype(np.longdouble)]
+        for array in arrays:
+            found = audit([{"image": X, "raw": array, "label": Y}], 5)
+            assert (found.findings, found.notes) == ((), ())
+        backwards = audit([(changed(X, 42, torch.nan).numpy()[::-1], Y)], 5)
+        assert places(backwards.findings[0]) == [(0, 57, None)]
+
+    def test_of_one_sample_count_one(self):
+        for label in (3, np.int64(3), np.array(3), "cat", Y[0]):
+            found = audit([(X[0], label)], 5)
+            assert (found.samples, found.notes) == (1, ())
+
     def test_whose_labels_are_their_inputs_keep_them(self):
         found = audit([{"input_ids": MASKS[0], "labels": MASKS[0]}], 5, target=lambda batch: batch["labels"])
         assert found.input == "int64 (8, 8)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from safe_ce import SafeCrossEntropyError, audit
 from tests.loaders import (
     MASKS,
     ONE_HOT,
+    PALETTE,
     SOFT,
     TOKENS,
     X,
@@ -136,6 +138,15 @@ BROKEN = {
         "color-mask-target",
         [(0, None, None)],
     ),
+    "colours, of how many classes is not known": Broken(
+        lambda: audit(loader(X, PALETTE[MASKS].movedim(-1, 1), 100)), "color-mask-target", [(0, None, None)]
+    ),
+    "colours, with the channel last": Broken(
+        lambda: audit(loader(X, PALETTE[MASKS], 100), 5), "color-mask-target", [(0, None, None)]
+    ),
+    "a gray mask in three channels": Broken(
+        lambda: audit(loader(X, MASKS[:, None].expand(100, 3, 8, 8), 100), 5), "color-mask-target", [(0, None, None)]
+    ),
     "negative real numbers": Broken(
         lambda: audit(loader(X, SOFT[:, 0] * 30 - 9, 100)), "regression-target", [(0, None, None)]
     ),
@@ -209,6 +220,14 @@ BROKEN = {
     ),
     "one-hot integers, some rows of which are zeros": Broken(
         lambda: audit(loader(X, changed(ONE_HOT, slice(50, None), 0), 50), 5),
+        "one-hot-target",
+        [(0, None, None), (1, None, None)],
+    ),
+    "one-hot integers, the first of them a row of zeros": Broken(
+        lambda: audit(loader(X, changed(ONE_HOT, 0, 0), 50)), "one-hot-target", [(0, None, None), (1, None, None)]
+    ),
+    "the same, of so many classes": Broken(
+        lambda: audit(loader(X, changed(ONE_HOT, slice(0, 40), 0), 50), 5),
         "one-hot-target",
         [(0, None, None), (1, None, None)],
     ),
@@ -302,8 +321,8 @@ BROKEN = {
     "a mask of another size in one batch": Broken(
         lambda: with_one(MASKS[:8, :6], first=MASKS[:8]), "spatial-size-mismatch", [(1, None, None)]
     ),
-    "tokens of another length in one batch": Broken(
-        lambda: audit([(TOKENS[:4], TOKENS[:4]), (TOKENS[:4], TOKENS[:4, 1:]), (TOKENS[:4], TOKENS[:4])], 50),
+    "tags of fewer words in one batch": Broken(
+        lambda: audit([(TOKENS[:8], TOKENS[:8, start:] % 4) for start in (0, 1, 0)], 4),
         "sequence-length-mismatch",
         [(1, None, None)],
     ),
@@ -325,6 +344,14 @@ BROKEN = {
         "target-extra-dim",
         [(0, 3, None)],
     ),
+    "an input with NaN, behind its number": Broken(
+        lambda: audit([(torch.arange(100), changed(X, 42, torch.nan), Y)], 5, target=2),
+        "logits-not-finite",
+        [(0, 42, None)],
+    ),
+    "a list of single labels": Broken(lambda: audit([(X[:2], list(Y[:2]))], 5), "target-not-tensor", [(0, None, None)]),
+    "a number of NumPy": Broken(lambda: audit([(X[0], np.int64(3))], 5), "target-not-tensor", [(0, None, None)]),
+    "a number in an array": Broken(lambda: audit([(X[0], np.array(3))], 5), "target-not-tensor", [(0, None, None)]),
     "an input with NaN, in a list of them": Broken(
         lambda: audit([([X[0], changed(X[1], 0, torch.nan)], Y[:2])], 5), "logits-not-finite", [(0, None, None)]
     ),
@@ -346,6 +373,8 @@ BROKEN = {
     "weights of another dtype": Broken(
         lambda: audit(loader(X, Y), weight=torch.ones(5).double()), "weight-wrong-dtype", []
     ),
+    "integer weights": Broken(lambda: audit(loader(X, Y), weight=torch.ones(5).long()), "weight-wrong-dtype", []),
+    "weights of 0": Broken(lambda: audit(loader(X, Y), weight=torch.zeros(5)), "weight-invalid", []),
     "a weight of NaN": Broken(
         lambda: audit(loader(X, Y), weight=torch.tensor([1, 1, 1, 1, torch.nan])), "weight-invalid", []
     ),
@@ -434,8 +463,25 @@ class TestAFinding:
 
     def test_of_a_mask_with_nan_says_how_many_values_are(self):
         finding = BROKEN["a NaN in a mask of floats"].run().findings[0]
-        assert "1 of 512 values is NaN" in finding.evidence
+        assert finding.evidence[0] == "1 of 512 values is NaN"
+        assert finding.evidence[1].startswith("of the others: ")
         assert finding.fix is None
+
+    def test_of_rows_without_a_class_names_the_first(self):
+        (finding,) = audit(loader(X, changed(ONE_HOT, slice(60, 63), 0), 50), 5).findings
+        assert finding.evidence[:2] == (
+            "97 of 100 rows are zeros and a single one",
+            "3 rows without any class, the first: batch 1, position 10, dataset[60]",
+        )
+        assert finding.fix is None
+
+    def test_of_names_cuts_those_that_are_long(self):
+        (finding,) = audit([(X[:2], ["cat" * 40, "dog"])]).findings
+        assert finding.evidence[0].startswith("the labels are names, such as 'catcatcatcat...tcatcatcatcat': map")
+
+    def test_of_weights_says_what_they_are_held_against(self):
+        (finding,) = BROKEN["weights of another dtype"].run().findings
+        assert finding.summary == "the weight is float64, and the logits of such inputs are float32"
 
     def test_of_an_empty_batch_has_no_evidence_but_where(self):
         (finding,) = audit(batches_of(0), 5).findings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import fields, is_dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from safe_ce import probe
-from safe_ce.causes.cause import a, described, dtype_name
+from safe_ce.causes.cause import a, described, dtype_name, plural
 from safe_ce.contract import FLOATS
 
 TARGETS = ("labels", "label", "label_ids", "targets", "target", "y")
@@ -25,6 +26,9 @@ INPUTS = (
 
 UNCHECKED = {"mask", "masks", "bias"}
 """Words in the names of inputs in which an infinity is meant."""
+
+LISTED = 12
+"""Entries of a batch that a message lists."""
 
 Target = Hashable | Callable[[Any], Any]
 
@@ -82,14 +86,21 @@ class Reader:
                 self._made_of = _origins(found, target)
             return _read({key: value for key, value in found.items() if key not in self._made_of}, target)
         if not found:
-            raise UnclearTargetError(f"a batch is {a(batch)}: pass target=, a callable that picks the target out of it")
+            raise UnclearTargetError(
+                f"a batch is {_shown_whole(batch)}: pass target=, a callable that picks the target out of it"
+            )
+        if _are_samples(batch):
+            raise BadLoaderError(
+                f"a batch is a list of {plural(len(batch), 'sample')}: a collate_fn makes tensors of them, such as"
+                " torch.utils.data.default_collate"
+            )
         if self.target is None:
             self.target = _key_of_target(batch, found)
         key = self._key(batch, found)
         if key not in found:
             raise UnclearTargetError(f"the batch has no entry {key!r}; it has {_listed(found)}")
         target = found[key]
-        if isinstance(target, Mapping) or (isinstance(target, (list, tuple)) and first_tensor(target) is not None):
+        if isinstance(target, Mapping) or (isinstance(target, (list, tuple)) and _has_parts(target)):
             raise UnclearTargetError(f"the target is {a(target)}; pass target=, a callable: {_picked(key, target)}")
         self.pairs = list(found) == [0, 1] and key == 1
         read = _read({name: value for name, value in found.items() if name != key}, target)
@@ -155,7 +166,7 @@ def _read(inputs: dict[Any, Any], target: Any) -> Read:
     shown = "input" if list(inputs) == [0] else f"input {name}" if isinstance(name, int) else str(name)
     named = {f"input {key}" if isinstance(key, int) else key: value for key, value in inputs.items()}
     named = {"input": inputs[0]} if list(inputs) == [0] else named
-    floats = tuple((part, tensor) for part, tensor in _tensors(named) if _is_checked(part, tensor))
+    floats = tuple((part, tensor) for part, tensor in tensors_in(named) if _is_checked(part, tensor))
     source = inputs.get(name)
     tensor = as_tensor(source)
     return Read(inputs, shown, source if tensor is None else tensor, floats, target)
@@ -183,7 +194,10 @@ def _name_of_source(inputs: Mapping[Any, Any]) -> Any:
     for name in INPUTS:
         if name in inputs:
             return name
-    return next((name for name, value in inputs.items() if first_tensor(value) is not None), next(iter(inputs), None))
+    tensors = {name: tensor for name, value in inputs.items() if (tensor := first_tensor(value)) is not None}
+    # What is an integer for each sample is its number or its length, where there is something larger.
+    larger = [name for name, each in tensors.items() if each.is_nested or each.ndim > 1 or each.is_floating_point()]
+    return next(iter([*larger, *tensors, *inputs]), None)
 
 
 def shown_tensor(tensor: Tensor) -> str:
@@ -219,11 +233,48 @@ def _picked(key: Any, target: Any) -> str:
 
 
 def _listed(found: dict[Any, Any]) -> str:
-    return "; ".join(f"{key!r}: {_shown(value)}" for key, value in found.items()) or "none"
+    shown = [f"{key!r}: {_shown(value)}" for key, value in islice(found.items(), LISTED)]
+    return "; ".join([*shown, *(["..."] if len(found) > LISTED else [])]) or "none"
 
 
 def _shown(value: Any) -> str:
     return shown_tensor(value) if isinstance(value, Tensor) else described(value)
+
+
+def _shown_whole(batch: Any) -> str:
+    return f"one tensor, {shown_tensor(batch)}" if isinstance(batch, Tensor) else a(batch)
+
+
+def _has_parts(target: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether there are tensors in a list, and not only labels, one by one."""
+    return first_tensor(target) is not None and not all(map(is_single, target))
+
+
+def is_single(target: Any) -> bool:
+    """Whether it is the label of one sample, without a dimension: a number, a name, a tensor or an array."""
+    tensor = as_tensor(target)
+    return isinstance(target, (int, float, str)) if tensor is None else not tensor.is_nested and not tensor.ndim
+
+
+def count_of(target: Any) -> int:
+    """How many targets there are."""
+    if is_single(target):
+        return 1
+    return target.size(0) if isinstance(target, Tensor) else len(target) if hasattr(target, "__len__") else 1
+
+
+def _are_samples(batch: Any) -> bool:
+    """Whether a batch is a list of samples as a data set gives them, each with its label."""
+    if not isinstance(batch, (list, tuple)) or hasattr(batch, "_fields") or len(batch) < 2:
+        return False
+    kinds = {tuple((key, _kind(value)) for key, value in entries(sample).items()) for sample in batch}
+    first = entries(batch[0]).values()
+    return len(kinds) == 1 and first_tensor(batch[0]) is not None and any(map(is_single, first))
+
+
+def _kind(value: Any) -> object:
+    tensor = as_tensor(value)
+    return type(value) if tensor is None else (tensor.dtype, tensor.is_nested or tensor.ndim)
 
 
 def as_tensor(value: Any) -> Tensor | None:
@@ -237,15 +288,20 @@ def as_tensor(value: Any) -> Tensor | None:
     ):
         return None
     with probe.unwarned():  # of an array that cannot be written to
-        return torch.as_tensor(value)
+        try:
+            return torch.as_tensor(value)
+        except ValueError:  # it runs backwards, or in another byte order
+            return torch.as_tensor(value.astype(value.dtype.newbyteorder("="), order="C"))
+        except TypeError:  # there is no such dtype
+            return None
 
 
 def first_tensor(value: Any) -> Tensor | None:
     """The first tensor in a value, or None."""
-    return next((tensor for _, tensor in _tensors({"": value})), None)
+    return next((tensor for _, tensor in tensors_in({"": value})), None)
 
 
-def _tensors(values: Mapping[Any, Any]) -> list[tuple[str, Tensor]]:
+def tensors_in(values: Mapping[Any, Any]) -> list[tuple[str, Tensor]]:
     """The tensors among values, in lists, tuples and mappings too, by the name of the entry that they are in."""
     found = []
     for name, value in values.items():
@@ -253,7 +309,7 @@ def _tensors(values: Mapping[Any, Any]) -> list[tuple[str, Tensor]]:
         if tensor is not None:
             found.append((str(name), tensor))
         elif isinstance(value, Mapping):
-            found += _tensors(value)
+            found += tensors_in(value)
         elif isinstance(value, (list, tuple)):
-            found += [(str(name), tensor) for _, tensor in _tensors(dict(enumerate(value)))]
+            found += [(str(name), tensor) for _, tensor in tensors_in(dict(enumerate(value)))]
     return found

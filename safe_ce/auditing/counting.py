@@ -145,6 +145,8 @@ class Ids:
         self.places: dict[int, Seen] = {}
         """Where the first of them are; and, of masks, those of `VOID`, which may be a class."""
         self.all_ignored = Seen()
+        self.uncounted = 0
+        """The largest id that was too large to be counted, without a number of classes."""
         self._ignored_outside = 0
         """How often `ignored` occurred, where it is no class."""
         self._together: Together | None = None
@@ -255,9 +257,12 @@ class Ids:
     def _add_odd(self, ids: Tensor, flat: Tensor, place: Place) -> None:
         flat = flat.long()
         wrong = (flat < 0) | (flat >= (self.classes or HUGE))
-        counted = flat[~wrong & (flat < (self.classes or WINDOW))]
+        valid = flat[~wrong]
+        counted = valid[valid < (self.classes or WINDOW)]
         if counted.numel():
             self._count(counted, int(counted.max()))
+        if len(counted) < len(valid):
+            self.uncounted = max(self.uncounted, int(valid.max()))
         void = flat == VOID if self.classes is None and ids.ndim > 2 else None
         located = wrong if void is None else wrong | void
         values, counts = flat[located].unique(return_counts=True)
@@ -330,32 +335,49 @@ class OneHot:
         self.zeros = 0
         self.sums: Tensor | None = None
         """What the classes have in all."""
+        self.empty_rows = 0
+        """Rows without any."""
+        self.empty = Seen()
+        """Batches with such rows."""
 
-    def add(self, target: Tensor, dim: int) -> None:
+    def add(self, target: Tensor, dim: int, place: Place) -> None:
         """Count a batch of zeros and ones whose classes are in a dimension."""
         ones = int(target.sum())
         self.rows += target.numel() // target.shape[dim]
         self.ones += ones
         self.zeros += target.numel() - ones
         self.sums = _added(self.sums, target.movedim(dim, 0).flatten(1).sum(1, dtype=torch.float64).cpu())
+        empty = target.sum(dim) == 0
+        count = int(empty.count_nonzero())
+        if count:
+            self.empty_rows += count
+            samples = empty.flatten(1).any(1) if empty.ndim > 1 else empty
+            self.empty.add(place.sample(at, "") for at in samples.nonzero().reshape(-1)[:FIRST].tolist())
+
+
+MOST_EMPTY = 1 / 8
+"""The share of rows without a class up to which integers are taken for one-hot all the same."""
 
 
 def is_one_hot(target: Tensor, dim: int, *, several: bool) -> bool:
-    """Whether integers are zeros, and along a dimension a single one in every row, or several."""
+    """Whether integers are zeros, and along a dimension a single one in nearly every row, or several.
+
+    Rows without any are samples that nobody labelled.
+    """
     if target.shape[dim] < 2 or not target.numel():
         return False
     low, high = _bounds(target.to(torch.int64))
-    return low == 0 and high == 1 and (several or bool((target.sum(dim) == 1).all()))
+    if low != 0 or high != 1 or several:
+        return low == 0 and high == 1
+    ones = target.sum(dim)
+    return int(ones.max()) == 1 and int((ones == 0).count_nonzero()) <= MOST_EMPTY * ones.numel()
 
 
 def odd_values(part: Tensor) -> str:
     """How many values are NaN, or infinite where none is: ``"1 of 192 values is NaN"``."""
     nan = int(part.isnan().sum())
-    return (
-        f"{nan:,} of {part.numel():,} values {'is' if nan == 1 else 'are'} NaN"
-        if nan
-        else f"{int(part.isinf().sum()):,} of {part.numel():,} values are infinite"
-    )
+    count, what = (nan, "NaN") if nan else (int(part.isinf().sum()), "infinite")
+    return f"{count:,} of {part.numel():,} values {'is' if count == 1 else 'are'} {what}"
 
 
 def _bounds(ids: Tensor) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from safe_ce import contract, probe
-from safe_ce.auditing.batches import shown_tensor
+from safe_ce.auditing.batches import count_of, shown_tensor
 from safe_ce.auditing.counting import HUGE, WINDOW, OneHot, Seen, is_one_hot, odd_values
 from safe_ce.call import Call
 from safe_ce.causes import BY_NAME
@@ -94,7 +94,7 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
         ignored: The `ignore_index`.
     """
     if not isinstance(target, Tensor):
-        logits = _zeros((len(target) if hasattr(target, "__len__") else 1, classes or 2))
+        logits = _zeros((count_of(target), classes or 2))
         finding = _finding(Call(logits, target, ignore_index=ignored))
         return Form(described(target), Operand("target", described(target), None), Kind.OTHER, finding=finding)
     shown, kind = shown_tensor(target), dtype_name(target)
@@ -126,6 +126,7 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
     taken, dim, shape = _taken_for(target, source, classes, guess, positions=positions)
     # Of several dimensions, the values that are no numbers say nothing of the shape.
     judged = target.nan_to_num() if target.is_floating_point() and len(shape) > 2 else target
+    judged = _filled(target, dim) if taken is Kind.ONE_HOT else judged
     finding = _finding(Call(_zeros(shape, target), judged, ignore_index=ignored))
     if taken is not Kind.IDS:
         operand = replace(operand, marks=(dim,))
@@ -138,8 +139,10 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
             fix="target = target.movedim(-1, 1)",
         )
         finding = as_finding("contract-broken", match, operand)
-    if finding is not None and judged is not target and bool(target.isnan().any()):
-        finding = replace(finding, evidence=(*finding.evidence, odd_values(target)), fix=None)
+    if finding is not None and target.is_floating_point() and judged is not target and bool(target.isnan().any()):
+        of_the_others = tuple(f"of the others: {fact}" for fact in finding.evidence)
+        help = f"mend the NaN where the targets are made; then {finding.help}"
+        finding = replace(finding, evidence=(odd_values(target), *of_the_others), help=help, fix=None)
     return Form(shown, operand, taken, dim, positions, finding)
 
 
@@ -197,6 +200,13 @@ def _are_swapped(target: Tensor, source: Any) -> bool:
     return not zeros_and_ones(target) and _share_of_probabilities(target, 1) < 0.1
 
 
+def _filled(target: Tensor, dim: int) -> Tensor:
+    """One-hot integers with the first class in the rows that have none, which are told apart."""
+    empty = target.sum(dim, keepdim=True) == 0
+    first = torch.arange(target.shape[dim], device=target.device).view(-1, *[1] * (target.ndim - 1 - dim)) == 0
+    return target.where(~(empty & first), target.new_ones(()))
+
+
 def _share_of_probabilities(target: Tensor, dim: int) -> float:
     """The share of rows along a dimension that add up to 1."""
     return ((target.sum(dim, dtype=torch.float64) - 1).abs() <= NORMALIZED).double().mean().item()
@@ -248,9 +258,31 @@ def _taken_for(
         if rest[-1] == 1 and rest[:2] in (sizes[1:3], sizes[2:]):
             return Kind.IDS, 0, (batch, guess, *rest[:2])
         if rest[0] in (3, 4) or rest[-1] in (3, 4):
-            pixels = rest[1:] if rest[0] in (3, 4) else rest[:2]
-            return Kind.OTHER, 0, (batch, classes or 2, *pixels)
+            dim, pixels = (1, rest[1:]) if rest[0] in (3, 4) else (3, rest[:2])
+            if _is_color_mask(target.movedim(dim, 1), classes):
+                return Kind.OTHER, 0, (batch, classes or 2, *pixels)
     return Kind.IDS, 0, (batch, guess, *rest)
+
+
+def _is_color_mask(target: Tensor, classes: int | None) -> bool:
+    """Whether masks of three or four channels are pictures, and no class ids of each channel."""
+    if not target.numel() or target.is_floating_point() or bool((target[:, :1] == target[:, :3]).all()):
+        return True
+    if classes is not None:
+        return int(target.max()) >= classes
+    # Of few classes there are few colours, and an image's own values have many.
+    colors = target[:, :3].long().movedim(1, -1).flatten(0, -2) @ _OF_COLORS.to(target.device)
+    return int(target.max()) >= DARKEST and len(colors.unique()) <= MOST_COLORS
+
+
+_OF_COLORS = torch.tensor([1, 2**8, 2**16], device="cpu")
+"""What makes one number of a colour."""
+
+DARKEST = 64
+"""What some channel of a palette reaches at least."""
+
+MOST_COLORS = 256
+"""The colours of a palette, and some."""
 
 
 def _has_other_classes(target: Tensor, classes: int, *, positions: bool) -> bool:

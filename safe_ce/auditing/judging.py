@@ -12,7 +12,7 @@ from safe_ce.auditing.counting import FIRST, HUGE, VOID, WINDOW, Seen
 from safe_ce.auditing.forms import LABELS, Form, Kind, as_finding, without_batch
 from safe_ce.call import Call, Labels, Sent
 from safe_ce.causes import BY_NAME
-from safe_ce.causes.cause import CERTAIN, LIKELY, Match, plural
+from safe_ce.causes.cause import CERTAIN, LIKELY, Match, dtype_name, plural
 from safe_ce.contract import broken_clause
 from safe_ce.diagnosis import findings_of, tellable
 from safe_ce.findings import Sample, Severity
@@ -107,7 +107,7 @@ def _rows(tally: Tally) -> Iterator[Finding]:
 
 def _sizes(tally: Tally) -> Iterator[Finding]:
     sizes = tally.sizes
-    if not sizes.odd:
+    if not sizes.odd(tally.classes or assumed_classes(tally)):
         return
     pixels = " x " in sizes.unequal.samples[0].seen
     match = Match(
@@ -125,7 +125,7 @@ def _forms(tally: Tally) -> Iterator[Finding]:
     told: dict[str, tuple[Finding, Seen]] = {}
     # Of several with the same cause, what is told is told of the one with values that are no ids.
     for key, form in sorted(tally.forms.items(), key=lambda pair: _is_whole(pair[0])):
-        found = form.finding
+        found = _with_empty_rows(form) if form.one_hot.empty else form.finding
         if key[1:2] == (0,) and found is None and len(tally.forms) > 1 and form.kind is Kind.IDS:
             target = torch.zeros((), dtype=torch.int64, device="cpu")
             found = without_batch(target, tally.classes or assumed_classes(tally), tally.ignored)
@@ -142,6 +142,22 @@ def _forms(tally: Tally) -> Iterator[Finding]:
             if seen.samples[0].batch not in [sample.batch for sample in told[finding.cause][1].samples]
         )
         yield located(replace(finding, evidence=(*finding.evidence, *usual[:2])), seen, tally.batches)
+
+
+def _with_empty_rows(form: Form) -> Finding | None:
+    """What is wrong with one-hot integers, some rows of which hold no class at all."""
+    finding, one_hot = form.finding, form.one_hot
+    if finding is None or finding.cause != "one-hot-target":
+        return finding
+    return replace(
+        finding,
+        evidence=(
+            f"{one_hot.ones:,} of {one_hot.rows:,} rows are zeros and a single one",
+            f"{plural(one_hot.empty_rows, 'row')} without any class, the first: {one_hot.empty.samples[0]}",
+        ),
+        help="pass the class ids themselves, and ignore_index for rows without a class, of which argmax makes class 0",
+        fix=None,
+    )
 
 
 def _is_whole(key: tuple[object, ...]) -> bool:
@@ -285,15 +301,17 @@ def _weights(tally: Tally, trial: Trial | None, weight: Tensor | None) -> Iterat
     if weight is None:
         return
     classes = tally.classes or assumed_classes(tally)
-    dtype = tally.dtype if trial is None else trial.dtype
-    dtype = weight.dtype if dtype is None or weight.dtype in _NARROW else dtype
+    dtype = _dtype_of_logits(tally, trial, weight)
     logits = torch.zeros((), dtype=dtype, device=weight.device).expand(classes, classes)
     call = Call(logits, torch.arange(classes, device=weight.device), weight)
     call = replace(call, rejected=broken_clause(call) is not None)
     found = next((found for found in findings_of(call) if found.cause in WEIGHTS), None)
+    if found is not None and found.cause == "weight-wrong-dtype" and (trial is None or trial.dtype is None):
+        said = f"the weight is {dtype_name(weight)}, and the logits of such inputs are {dtype_name(logits)}"
+        found = replace(found, summary=said, confidence=LIKELY)
     if found is not None:
         yield replace(found, operands=tuple(operand for operand in found.operands if operand.name == "weight"))
-    if tally.weightless:
+    if tally.weightless and bool(weight.any()):
         match = Match(
             CERTAIN,
             "every class that occurs in a batch has weight 0: the mean is 0 / 0",
@@ -303,8 +321,16 @@ def _weights(tally: Tally, trial: Trial | None, weight: Tensor | None) -> Iterat
         yield located(as_finding("weight-invalid", match), tally.weightless, tally.batches)
 
 
-_NARROW = (torch.float16, torch.bfloat16)
-"""Dtypes of weights that are those of a model that was cast to them, whatever the inputs are."""
+def _dtype_of_logits(tally: Tally, trial: Trial | None, weight: Tensor) -> torch.dtype:
+    """The dtype that a weight is held against: its own where nothing speaks for another."""
+    if trial is not None and trial.dtype is not None:
+        return trial.dtype
+    if all(form.kind is Kind.PROBABILITIES for form in tally.forms.values()):
+        return weight.dtype  # with them it may be any
+    if not weight.is_floating_point():
+        return torch.get_default_dtype()
+    # A loop, or autocast, makes inputs narrower before the model sees them, and seldom wider.
+    return tally.dtype if weight.dtype is torch.float64 and tally.dtype is not None else weight.dtype
 
 
 def _inputs(tally: Tally, trial: Trial | None) -> Iterator[Finding]:
@@ -326,7 +352,9 @@ def is_mended(tally: Tally, trial: Trial | None) -> bool:
 
 
 def class_counts(tally: Tally) -> list[float]:
-    """How often each class occurs, by id."""
+    """How often each class occurs, by id; nothing where there are ids that were not counted."""
+    if tally.classes is None and tally.ids.uncounted:
+        return []
     sums = [form.one_hot.sums for form in tally.forms.values() if form.one_hot.sums is not None]
     if tally.probabilities.sums is not None:
         sums.append(tally.probabilities.sums)

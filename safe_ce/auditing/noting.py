@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safe_ce.auditing.judging import is_mended, of_batches
+from safe_ce.auditing.judging import assumed_classes, is_mended, of_batches
 from safe_ce.causes.cause import listed
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def notes(tally: Tally, trial: Trial | None, *, complete: bool, in_order: bool) 
         )
     if not ragged and rows.unequal:
         yield f"inputs and targets differ in their first dimension, by their layout it seems: {rows.unequal.samples[0]}"
-    if not tally.sizes.odd and tally.sizes.unequal and tally.sizes.equal:
+    odd = tally.sizes.odd(tally.classes or assumed_classes(tally))
+    if not odd and tally.sizes.unequal and tally.sizes.equal:
         yield f"inputs and targets differ in size in some batches: {tally.sizes.unequal.samples[0]}"
     yield from _changes(tally)
     for name, seen in tally.others_not_finite.items():
@@ -78,6 +79,8 @@ def _unjudged(tally: Tally) -> Iterator[str]:
     """What would be a mistake with one number of classes, and not with another."""
     if tally.classes is not None:
         return
+    if tally.ids.uncounted:
+        yield f"there are labels up to {tally.ids.uncounted:,}: num_classes= has the classes counted"
     valid = [value for value in tally.ids.counts() if value >= 0]
     if len(valid) > 1 and valid[0] == 1 and valid[-1] == len(valid) and tally.ignored != 0:
         yield (

@@ -34,7 +34,7 @@ class Audit:
         num_classes: How many classes there are, or None where that was neither said nor seen.
         ignore_index: The `ignore_index`.
         counts: How often each class occurs, by id; of class probabilities the sums. To the largest id that occurs where
-            `num_classes` is None.
+            `num_classes` is None, and empty where that is a million or more.
         labels: How many labels there are in all, ignored and bad ones too; rows, where they are class probabilities.
         ignored: How many of them are ignored.
 

@@ -13,6 +13,9 @@ from safe_ce.auditing.counting import Place, Seen
 from safe_ce.auditing.loading import ROWS
 from safe_ce.causes.cause import plural
 
+WORDS = 10
+"""How many times as many words as tags there are, at least."""
+
 
 class Rows:
     """How many inputs and how many targets the batches have."""
@@ -40,8 +43,9 @@ class Rows:
         self.first = False
         """Whether they were seen to have them in the first, and not in the second."""
 
-    def add(self, source: Any, targets: int, place: Place) -> bool:
+    def add(self, source: Any, target: Any, place: Place) -> bool:
         """Count a batch; True where it is like the first, with as many inputs as targets."""
+        targets = place.rows
         self.last = targets
         self.total += targets
         if self.usual is None:
@@ -66,6 +70,7 @@ class Rows:
         if asked == many:
             self.one_sided.add_whole(place, said)
         self.near = self.near and asked in (None, many) and many < 2 * max(few, 1)
+        self.near = self.near and not _may_be_lengths(source, target)
         self.elsewhere = self.elsewhere and _second(source) == targets
         # A row of features may by chance be as long as the batch.
         self.elsewhere = self.elsewhere and (source.ndim > 2 or not source.is_floating_point() or not self.equal)
@@ -102,6 +107,8 @@ class Sizes:
     def __init__(self) -> None:
         self.equal = 0
         self.unequal = Seen()
+        self.largest: int | None = None
+        """The largest token of those that are not as long as their targets; None where they are pixels."""
 
     def add(self, source: Any, target: Any, place: Place) -> bool:
         """Count a batch; True where the two are equally large."""
@@ -113,12 +120,20 @@ class Sizes:
             self.equal += 1
             return True
         self.unequal.add_whole(place, f"inputs of {_times(inputs)}, targets of {_times(targets)}")
+        if len(inputs) == 1 and source.numel():
+            self.largest = max(self.largest or 0, int(source.max()))
         return False
 
-    @property
-    def odd(self) -> bool:
-        """Whether those that differ are a mistake: a model may well score fewer pixels than it sees, but not at times."""
-        return self.equal > self.unequal.batches > 0
+    def odd(self, classes: int) -> bool:
+        """Whether those that differ are a mistake: a model may well score fewer pixels than it sees, but not at times.
+
+        A sentence and its translation are of one length only by chance. Tags, of each word one, are few beside the words.
+
+        Args:
+            classes: The number of classes.
+        """
+        tags = self.largest is None or self.largest >= WORDS * classes
+        return self.equal > self.unequal.batches > 0 and tags
 
 
 def rows_of(source: Any, targets: int, asked: int | None) -> int | None:
@@ -144,6 +159,15 @@ def rows_of(source: Any, targets: int, asked: int | None) -> int | None:
 def _second(source: Any) -> int | None:
     """The size of a tensor's second dimension; None where it has none."""
     return source.size(1) if isinstance(source, Tensor) and not source.is_nested and source.ndim > 1 else None
+
+
+def _may_be_lengths(source: Any, target: Any) -> bool:
+    """Whether the first dimensions may be lengths: of sentences and translations, with time first or one at a time."""
+    if not isinstance(source, Tensor) or not isinstance(target, Tensor) or source.is_nested or target.is_nested:
+        return False
+    if source.ndim == target.ndim == 1:
+        return not source.is_floating_point()
+    return _second(source) is not None and _second(source) == _second(target)
 
 
 def _length(part: Any) -> int | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from safe_ce.auditing.batches import shown_tensor
+from safe_ce.auditing.batches import count_of, first_tensor, is_single, shown_tensor
 from safe_ce.auditing.counting import FIRST, Ids, OneHot, Place, Probabilities, Seen, is_one_hot, odd_values
 from safe_ce.auditing.forms import Form, Kind, are_whole, form_of, key_of, turned
 from safe_ce.auditing.loading import ROWS
@@ -165,16 +165,17 @@ class Tally:
         turned = form.kind is Kind.IDS and _has_time_first(source, target, asked)
         if turned:
             source, target = source.transpose(0, 1), target.transpose(0, 1)
-        single = isinstance(target, Tensor) and not target.is_nested and not target.ndim
+        single = is_single(target)
         asked = [asked] if isinstance(asked, int) and single else asked
-        place = Place(self.batches, _length(target), asked, told_apart=not turned)
+        place = Place(self.batches, count_of(target), asked, told_apart=not turned)
         self._batches += 1
         self._add_inputs(read.source, place)
         form.seen.add(_named(form, target, read.target, place))
-        usual = self.rows.add(None if single else source, place.rows, place) and not turned
+        usual = self.rows.add(None if single else source, target, place) and not turned
         sized = self.sizes.add(source, target, place)
+        main = first_tensor(read.source)
         for name, tensor in read.floats:
-            if _may_be_odd(tensor):
+            if _may_be_odd(tensor) and not (tensor is not main and _is_additive_mask(tensor)):
                 first = name == read.name
                 seen = self.not_finite if first else self.others_not_finite.setdefault(name, Seen())
                 self._look_for_odd_inputs(tensor, place, seen, whole=not first or not isinstance(source, Tensor))
@@ -223,12 +224,12 @@ class Tally:
     def _add_values(self, form: Form, target: Any, place: Place) -> None:
         if form.kind is Kind.ONE_HOT:
             if is_one_hot(target, form.dim, several=False):
-                form.one_hot.add(target, form.dim)
+                form.one_hot.add(target, form.dim, place)
             elif turned(form, target, self.classes, self.ignored):
                 self.ids.add_counts({0: form.one_hot.zeros, 1: form.one_hot.ones})
                 form.one_hot = OneHot()
             else:
-                form.one_hot.add(target, form.dim)
+                form.one_hot.add(target, form.dim, place)
         if form.kind is Kind.IDS:
             self._add_ids(target, place)
         elif form.kind is Kind.PROBABILITIES and target.numel():
@@ -242,7 +243,7 @@ class Tally:
             key = ("others",)
         form = self.forms.get(key)
         if form is None:
-            form = self.forms[key] = form_of(read.target, read.source, classes, self.ignored)
+            form = self.forms[key] = form_of(read.target, _main(read), classes, self.ignored)
         return form
 
     def _add_ids(self, target: Tensor, place: Place) -> None:
@@ -295,6 +296,14 @@ def _named(form: Form, target: Any, given: Any, place: Place) -> Iterator[Sample
     yield place.whole(shown_tensor(given) if isinstance(given, Tensor) else described(given))
 
 
+def _main(read: Read) -> Any:
+    """What a model reads first; of several parts of all samples the first."""
+    tensor = first_tensor(read.source)
+    if tensor is None or tensor.is_nested or tensor.ndim < 2 or len(tensor) != count_of(read.target):
+        return read.source
+    return tensor
+
+
 def _has_time_first(source: Any, target: Any, asked: Any) -> bool:
     """Whether inputs and class ids have as many samples in their second dimension as the sampler asked for."""
     if not isinstance(source, Tensor) or not isinstance(target, Tensor) or type(asked) not in ROWS:
@@ -321,7 +330,6 @@ def _may_be_odd(tensor: Tensor) -> bool:
 _WIDER = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
 
-def _length(target: Any) -> int:
-    if isinstance(target, Tensor):
-        return target.size(0) if target.is_nested or target.ndim else 1
-    return len(target) if hasattr(target, "__len__") else 1
+def _is_additive_mask(tensor: Tensor) -> bool:
+    """Whether there is nothing but zeros, and -inf for what attention leaves out."""
+    return bool(((tensor == 0) | (tensor == -math.inf)).all())

@@ -184,7 +184,7 @@ def described(value: Any) -> str:
     kind = type(value).__name__
     shape, dtype = attribute(value, "shape"), attribute(value, "dtype")
     if isinstance(shape, tuple) and dtype is not None:
-        return f"{kind} {dtype} {shape}"
+        return f"numpy.{kind}" if kind == str(dtype) else f"{kind} {dtype} {shape}"
     if isinstance(value, (tuple, list, dict, set)):
         return f"{kind} of {len(value)}"
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +147,7 @@ def target_not_tensor(call: Call) -> Match | None:
 
 def _about(target: Any) -> list[str]:
     if isinstance(target, (list, tuple)) and target and all(isinstance(item, str) for item in target):
-        return [f"the labels are names, such as {target[0]!r}: map each name to an id first"]
+        return [f"the labels are names, such as {reprlib.repr(target[0])}: map each name to an id first"]
     if isinstance(target, dict):
         return [f"its keys: {', '.join(map(str, list(target)[:6]))}"]
     return []
