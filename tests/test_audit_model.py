@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from threading import Lock
 
 import pytest
 import torch
@@ -254,6 +255,24 @@ def test_the_target_that_was_picked_goes_through():
     assert (found.findings, found.notes, found.num_classes) == ((), (), 4)
     taken = audit([{"image": X, "label": Y}], model=convolutional(), target=lambda batch: batch.pop("label"))
     assert (taken.findings, taken.num_classes) == ((), 10)
+
+
+def test_what_it_writes_into_a_batch_hides_nothing():
+    def writing(input_ids, labels):
+        labels[labels < 0] = 0
+        input_ids.fill_(0)
+        return torch.zeros(*labels.shape, 50)
+
+    batch = {"input_ids": TOKENS.clone(), "labels": TOKENS.where(TOKENS > 0, -1)}
+    found = audit([batch], model=writing)
+    assert [finding.cause for finding in found.findings] == ["ignore-index-mismatch"]
+    assert torch.equal(batch["input_ids"], TOKENS)
+
+
+def test_it_reads_batches_that_cannot_be_copied():
+    model = convolutional(outputs=8)
+    (finding,) = audit([{"x": X, "label": Y, "lock": Lock()}], model=lambda **batch: model(batch["x"])).findings
+    assert finding.cause == "label-out-of-range"
 
 
 def test_scores_with_the_classes_last_are_judged_as_rows():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from safe_ce import memory
+from safe_ce.auditing.batches import tensors_in
 from safe_ce.causes.cause import CERTAIN, a, attribute
 from safe_ce.findings import SafeCrossEntropyError
 from safe_ce.loss import SafeCrossEntropyLoss
@@ -68,7 +70,7 @@ class Trial:
         """
         try:
             with torch.no_grad(), _evaluating(self.model):
-                self._judge(number, batch, read)
+                self._judge(number, *_copied(batch, read))
         except SafeCrossEntropyError as error:
             # The others are what else it might be.
             finding = error.findings[0]
@@ -144,6 +146,17 @@ class Trial:
         if type(value) in (tuple, list):
             return type(value)(self._moved(entry) for entry in value)
         return value
+
+
+def _copied(batch: Any, read: Read) -> tuple[Any, Read]:
+    """A batch that a model may write into, as some do: what the loader gave is looked at as it came."""
+    tensors = tensors_in({"": [batch, *read]})
+    # Of a slice, deepcopy would copy all that it was cut from.
+    copies = {id(tensor): tensor.detach().clone() for _, tensor in tensors}
+    try:
+        return copy.deepcopy((batch, read), copies)
+    except Exception:  # whatever is raised by what cannot be copied: the model gets the batch itself
+        return batch, read
 
 
 @contextmanager
