@@ -111,6 +111,7 @@ def test_json_is_one_object(capsys):
         ("project.data:number", "gives int, which is no loader"),
         ("project.data:batches", "pass target=, one of 'x': float32 (40, 3); 'mask': int64 (40,)"),
         ("project.data:inputs", "pass target="),
+        ("project.data:inputs", "Here it is --target"),
     ],
 )
 def test_what_is_no_loader_ends_with_2_and_one_line(name, says, capsys):

@@ -37,7 +37,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Print the audit, and return the exit status."""
     from safe_ce.auditing import audit
-    from safe_ce.auditing.batches import BadLoaderError
+    from safe_ce.auditing.batches import BadLoaderError, UnclearTargetError
 
     try:
         found = audit(
@@ -47,6 +47,8 @@ def run(chosen: argparse.Namespace) -> int:
             target=_key(chosen.target),
             batches=chosen.batches,
         )
+    except UnclearTargetError as error:
+        return refused("audit", f"{error}. Here it is --target, which takes an index, a key or a name, and no callable")
     except (NoLoaderError, BadLoaderError, SafeCrossEntropyError) as error:
         return refused("audit", str(error))
     except Exception:  # the user's own code raised it: all of it is shown, and it is no finding
