@@ -48,8 +48,9 @@ def audit(
     finite. The target is judged as the loader gives it: where the training loop still mends it, do so in `target`.
 
     The loader and its workers are left as they are, and so is the random state of torch, Python and NumPy and of the
-    generators of the loader and its samplers; what a data set or a sampler keeps for itself moves on. Ctrl-C ends it early,
-    with what was found so far. On a terminal tqdm shows the progress, where it is installed.
+    generators of the loader and its samplers; what a data set, a sampler or a loader of another library keeps for itself, a
+    count of epochs say, moves on. Ctrl-C ends it early, with what was found so far. On a terminal tqdm shows the progress,
+    where it is installed.
 
     Args:
         loader: Any iterable of batches: a `DataLoader`, a list, a generator. A batch is a tuple or list, a mapping, as
