@@ -17,8 +17,10 @@ TRACE = "  trace: inside `with safe_ce.trail():`, or under `python -m safe_ce ru
 
 
 def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
-    """The full report: the first finding in full, at most two more in a line each."""
+    """The full report: the first finding in full, at most two more in a line each; of a loader all in full."""
     first = findings[0]
+    if any(finding.batches for finding in findings):
+        return "\n\n".join(in_full(finding, WIDTH) for finding in findings)
     lines = [f"[{first.code}] {first.summary}", "", *_details(first, WIDTH)]
     others = findings[1:]
     if first.confidence is Confidence.CERTAIN:
@@ -35,9 +37,10 @@ def render(findings: tuple[Finding, ...], native: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def details(finding: Finding, width: int) -> list[str]:
-    """All of a finding but its headline, in lines of at most ``width`` columns."""
-    return [*_details(finding, width), f"  more: python -m safe_ce explain {finding.code}"]
+def in_full(finding: Finding, width: int) -> str:
+    """All of a finding about a loader, in lines of at most ``width`` columns."""
+    lines = textwrap.wrap(f"[{finding.code}] {finding.summary}", width, subsequent_indent="  ", break_on_hyphens=False)
+    return "\n".join([*lines, *_details(finding, width), f"  more: python -m safe_ce explain {finding.code}"])
 
 
 def _details(finding: Finding, width: int) -> list[str]:
@@ -49,17 +52,15 @@ def _details(finding: Finding, width: int) -> list[str]:
     if finding.blame is not None:
         lines += _blamed(finding.blame)
     if finding.samples:
-        first, *others = (_fitting(f"{' ' * 6}{sample}", width) for sample in finding.samples)
-        lines += [f"  at: {first.lstrip()}", *others]
+        first, *others = finding.samples
+        lines += labelled("at", str(first), width)
+        for sample in others:
+            lines += textwrap.wrap(str(sample), width, initial_indent=" " * 6, subsequent_indent=" " * 6)
     lines += _place(finding)
     lines += labelled("help", finding.help, width)
     if finding.fix is not None:
         lines += [f"        {statement}" for statement in finding.fix.splitlines()]
     return lines
-
-
-def _fitting(line: str, width: int) -> str:
-    return line if len(line) <= width else line[: width - 3] + "..."
 
 
 def headline(finding: Finding) -> str:

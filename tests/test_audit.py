@@ -92,6 +92,7 @@ SOUND = {
     "single onsets of signals, which come with their lengths": lambda: audit(
         [((torch.randn(100, 5, 4), torch.full((100,), 5)), ONE_HOT)]
     ),
+    "ids of pixels in one row": lambda: audit([(torch.randn(8, 3, 12, 1), TOKENS[:8, :, None])], 50),
     "an additive mask without a name": lambda: audit([((X, torch.full((100, 64), -torch.inf)), Y)], 5),
     "nested inputs": lambda: audit([(torch.nested.nested_tensor([X[0, 0], X[1, 0, :3]]), Y[:2])], 5),
     "packed sequences": lambda: audit([(pack_sequence([X[0, 0], X[1, 0, :3]]), Y[:2])], 5),

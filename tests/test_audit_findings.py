@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from safe_ce import SafeCrossEntropyError, audit
 from tests.loaders import (
@@ -207,6 +209,31 @@ BROKEN = {
     "a missing dimension at the end": Broken(
         lambda: audit([*MIXED, (X[:1], Y[0])], 5), "target-missing-batch-dim", [(3, None, None)]
     ),
+    "a step's id in a dimension of its own": Broken(
+        lambda: audit([(torch.randn(4, 12, 8), TOKENS[:4, :, None])], 50), "target-extra-dim", [(0, None, None)]
+    ),
+    "a token's": Broken(lambda: audit([(TOKENS, TOKENS[..., None])], 50), "target-extra-dim", [(0, None, None)]),
+    "a voxel's": Broken(
+        lambda: audit([(torch.randn(2, 1, 4, 8, 8), MASKS[:8].view(2, 4, 8, 8, 1))], 5),
+        "target-extra-dim",
+        [(0, None, None)],
+    ),
+    "a NaN among float ids of tokens": Broken(
+        lambda: audit(loader(TOKENS, changed(TOKENS.float(), (42, 3), torch.nan), 50)),
+        "float-index-target",
+        [(0, 42, 42), (1, None, None)],
+    ),
+    "percentages of pixels, of how many classes is not known": Broken(
+        lambda: audit([(X[:8], X[:8].softmax(1) * 100)]), "regression-target", [(0, None, None)]
+    ),
+    "colours, scaled to 1": Broken(
+        lambda: audit([(X[:8], PALETTE[MASKS[:8]].movedim(-1, 1) / 255)], 5), "color-mask-target", [(0, None, None)]
+    ),
+    "one label that is the number of classes, of many that start at 1": Broken(
+        lambda: audit(loader(TOKENS, changed(TOKENS.clamp(min=1), (42, 3), 50)), 50),
+        "label-out-of-range",
+        [(2, 10, 42)],
+    ),
     "a mask with its channel last": Broken(
         lambda: audit([(X[:8], MASKS[:8, ..., None])], 5), "target-extra-dim", [(0, None, None)]
     ),
@@ -318,6 +345,25 @@ BROKEN = {
         "ragged-batch",
         [(0, None, None), (1, None, None)],
     ),
+    "signals of several lengths, and targets of one less": Broken(
+        lambda: audit(
+            loader(
+                X,
+                Y,
+                50,
+                collate_fn=lambda samples: (
+                    [x[0, :, : 1 + at].flatten() for at, (x, _) in enumerate(samples)],
+                    torch.stack([y for _, y in samples])[:-2],
+                ),
+            ),
+            5,
+        ),
+        "ragged-batch",
+        [(0, None, None), (1, None, None)],
+    ),
+    "one side short of images, of as many channels as samples": Broken(
+        lambda: audit([(X[:3], Y[:3])] * 3 + [(X[:2], Y[:3])], 5), "ragged-batch", [(3, None, None)]
+    ),
     "a mask of another size in one batch": Broken(
         lambda: with_one(MASKS[:8, :6], first=MASKS[:8]), "spatial-size-mismatch", [(1, None, None)]
     ),
@@ -338,6 +384,21 @@ BROKEN = {
         lambda: audit(loader(TOKENS, changed(TOKENS, (slice(42, 44), 3), 50), 16, collate_fn=time_first), 50),
         "label-out-of-range",
         [(2, None, None)],
+    ),
+    "a label, time first, of as many steps as samples": Broken(
+        lambda: audit(
+            DataLoader(
+                TensorDataset(TOKENS, changed(TOKENS, (13, 3), 50)),
+                batch_sampler=[range(5), range(5, 17), range(17, 28)],
+                collate_fn=time_first,
+            ),
+            50,
+        ),
+        "label-out-of-range",
+        [(1, None, None)],
+    ),
+    "an input with NaN, in a mapping": Broken(
+        lambda: audit([({"image": changed(X, 42, torch.nan)}, Y)], 5), "logits-not-finite", [(0, 42, None)]
     ),
     "a NaN in a mask of floats": Broken(
         lambda: audit([(X[:8], changed((MASKS[:8, None] % 2).float(), (3, 0, 2, 2), torch.nan))], 2),
@@ -398,6 +459,15 @@ def test_it_finds(name):
 def test_two_mistakes_are_two_findings_the_errors_first():
     found = audit(loader(changed(X, (5, 0), torch.nan), changed(Y, 42, -1)), 5)
     assert [finding.cause for finding in found.findings] == ["ignore-index-mismatch", "logits-not-finite"]
+
+
+def test_what_is_raised_tells_all_of_both():
+    with pytest.raises(SafeCrossEntropyError) as caught:
+        audit(loader(changed(X, (5, 0), torch.nan), changed(Y, 42, -1)), 5).raise_if_broken()
+    assert "dataset[42]: label -1" in str(caught.value)
+    assert "dataset[5]: 64 of 192 values are NaN" in str(caught.value)
+    assert "also" not in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 def test_a_finding_counts_the_labels_of_the_whole_loader():
@@ -474,6 +544,15 @@ class TestAFinding:
             "3 rows without any class, the first: batch 1, position 10, dataset[60]",
         )
         assert finding.fix is None
+
+    def test_of_nan_as_integers_says_so(self):
+        (finding,) = audit(loader(X, changed(Y.float(), 42, torch.nan).long()), 5).findings
+        assert finding.samples[0].seen == "label -9223372036854775808, which is what NaN becomes as an integer"
+
+    def test_of_no_target_is_all_that_is_said(self):
+        found = audit([(X[:8], None)], 5)
+        assert [finding.summary for finding in found.findings] == ["the target is None, not a tensor"]
+        assert found.notes == ()
 
     def test_of_names_cuts_those_that_are_long(self):
         (finding,) = audit([(X[:2], ["cat" * 40, "dog"])]).findings

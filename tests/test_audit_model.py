@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from threading import Lock
 
 import pytest
@@ -267,6 +268,31 @@ def test_what_it_writes_into_a_batch_hides_nothing():
     found = audit([batch], model=writing)
     assert [finding.cause for finding in found.findings] == ["ignore-index-mismatch"]
     assert torch.equal(batch["input_ids"], TOKENS)
+
+
+def test_what_makes_it_raise_is_among_what_was_seen():
+    class OfRows(nn.Module):
+        def forward(self, x, labels):
+            return {"loss": F.nll_loss(x.mean((2, 3)).log_softmax(1), labels), "logits": x.mean((2, 3))}
+
+    with pytest.raises(RuntimeError, match="multi-target not supported") as caught:
+        audit([{"x": X, "labels": Y[:, None] % 3}], model=OfRows())
+    where, seen = caught.value.__notes__
+    assert where == "safe_ce.audit: in batch 0, counted from 0"
+    assert "[SCE204]" in seen
+
+
+def test_it_may_be_traced():
+    broken = [{"x": X, "labels": Y + 1}]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, of TorchScript
+        model = torch.jit.trace(convolutional().eval(), X)
+    assert [finding.cause for finding in audit(broken, model=model).findings] == ["labels-start-at-one"]
+
+
+def test_logits_without_values_are_not_read():
+    found = audit(LOADER, model=convolutional().to("meta"))
+    assert (found.findings, found.num_classes) == ((), 10)
 
 
 def test_it_reads_batches_that_cannot_be_copied():

@@ -34,6 +34,11 @@ class TestFacts:
         assert torch.equal(found.class_weights, torch.tensor([0.625, 2.5, 1.0]))
         assert audit(loader(X, Y), weight=torch.ones(5)).class_weights.dtype is torch.float32
 
+    def test_are_on_the_cpu_whatever_the_default_is(self):
+        found = audit(loader(X, Y), 5)
+        with torch.device("meta"):
+            assert found.class_weights.tolist() == [1.0] * 5
+
     def test_end_with_the_largest_id_where_the_number_of_classes_is_not_known(self):
         found = audit(loader(X, Y))
         assert found.num_classes is None
@@ -62,7 +67,7 @@ REPORTED = {
 
 
 class TestTheReport:
-    @pytest.mark.parametrize("columns", [80, 120])
+    @pytest.mark.parametrize("columns", [44, 80, 120])
     @pytest.mark.parametrize("name", REPORTED)
     def test_fits_the_terminal(self, name, columns, monkeypatch):
         monkeypatch.setenv("COLUMNS", str(columns))
@@ -121,6 +126,11 @@ class TestTheReport:
         lines = str(audit(loader(X, changed(changed(Y, 42, -1), 77, -1)), 5)).splitlines()
         at = lines.index("  at: batch 2, position 10, dataset[42]: label -1")
         assert lines[at + 1] == "      batch 4, position 13, dataset[77]: label -1"
+
+    def test_names_them_whole_on_a_narrow_terminal(self, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "40")
+        report = " ".join(str(audit(loader(X, changed(Y, 42, -1)), 5)).split())
+        assert "at: batch 2, position 10, dataset[42]: label -1" in report
 
     def test_is_in_the_error_too(self):
         with pytest.raises(SafeCrossEntropyError, match=r"at: batch 2, position 10, dataset\[42\]: label -1"):

@@ -143,6 +143,7 @@ class _Auditor:
     def _go(self, most: int | None, shown: Callable[[], object] | None) -> None:
         tally, trial, ahead = self._tally, self._trial, self._watched.ahead
         last = asked = None
+        number = 0
         try:
             for batch in self._watched:
                 asked = ahead.popleft() if ahead else None
@@ -150,6 +151,7 @@ class _Auditor:
                     tally.add(batch, asked)
                 else:
                     self._try_and_add(trial, batch, asked)
+                number += 1
                 if trial is not None:
                     last = (batch, asked) if tally.ends_unusual else None
                 # Before the next one is made: a loader that has its memory back is faster.
@@ -162,23 +164,25 @@ class _Auditor:
             else:
                 self._complete = True
         except Exception as error:
-            self._note(error, tally.batches, asked if asked is not None or not ahead else ahead[0])
+            self._note(error, number, asked if asked is not None or not ahead else ahead[0])
             raise
         tally.settle()
         if trial is not None and self._complete and tally.batches > BATCHES and last is not None:
             try:
                 trial.run(tally.batches - 1, last[0], self._read(last[0]))
             except Exception as error:
-                self._note(error, tally.batches - 1, last[1])
+                self._note(error, number - 1, last[1])
                 raise
 
     def _try_and_add(self, trial: Trial, batch: Any, asked: Any) -> None:
         read = self._read(batch)
-        trial.run(self._tally.batches, batch, read)
-        classes = trial.classes if trial.classes is not None else self._weighted
-        if classes is not None:
-            self._tally.know_classes(classes)
-        self._tally.add(batch, asked, read)
+        try:
+            trial.run(self._tally.batches, batch, read)
+        finally:  # the batch may show why the model has raised
+            classes = trial.classes if trial.classes is not None else self._weighted
+            if classes is not None:
+                self._tally.know_classes(classes)
+            self._tally.add(batch, asked, read)
 
     def _note(self, error: Exception, number: int, asked: Any) -> None:
         """Have an error say in which batch it arose, and what was seen before."""

@@ -251,16 +251,18 @@ def _has_parts(target: list[Any] | tuple[Any, ...]) -> bool:
 
 
 def is_single(target: Any) -> bool:
-    """Whether it is the label of one sample, without a dimension: a number, a name, a tensor or an array."""
+    """Whether it is what one sample has, without a dimension: a number, a name, a tensor or an array."""
     tensor = as_tensor(target)
-    return isinstance(target, (int, float, str)) if tensor is None else not tensor.is_nested and not tensor.ndim
+    if tensor is None:
+        return isinstance(target, str) or not hasattr(target, "__len__")
+    return not tensor.is_nested and not tensor.ndim
 
 
 def count_of(target: Any) -> int:
     """How many targets there are."""
     if is_single(target):
         return 1
-    return target.size(0) if isinstance(target, Tensor) else len(target) if hasattr(target, "__len__") else 1
+    return target.size(0) if isinstance(target, Tensor) else len(target)
 
 
 def _are_samples(batch: Any) -> bool:

@@ -27,6 +27,9 @@ WINDOW = 10**6
 HUGE = 2**31
 """What no class id comes near."""
 
+OF_NAN = -(2**63)
+"""NaN, cast to int64."""
+
 SMALL = 1024
 """Ids of a batch that are counted together with those of others."""
 
@@ -273,7 +276,8 @@ class Ids:
             seen, samples = self.places.setdefault(value, Seen()), []
             if len(seen.samples) < FIRST:
                 at = ((flat == value).nonzero().reshape(-1) // each).unique()[:FIRST].tolist()
-                samples = list(dict.fromkeys(place.sample(position, f"label {value}") for position in at))
+                said = f"label {value}" + (", which is what NaN becomes as an integer" if value == OF_NAN else "")
+                samples = list(dict.fromkeys(place.sample(position, said) for position in at))
             seen.add(samples)
             if not 0 <= value < (self.classes or HUGE):
                 self.wrong[value] = self.wrong.get(value, 0) + count

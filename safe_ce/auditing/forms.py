@@ -182,6 +182,10 @@ _ENOUGH_ROWS = 8
 """Rows with a single one after which it is no chance that they have."""
 
 
+MOST_WHOLE = 0.9
+"""The share of whole numbers from which on the others are the exception."""
+
+
 def are_whole(target: Tensor) -> Tensor:
     """Which values are whole numbers that may be class ids."""
     return (target == target.floor()) & (target.abs() < HUGE)
@@ -216,8 +220,8 @@ def _guessed(target: Tensor) -> int:
     """A number of classes that the labels of a target fit."""
     if not target.numel():
         return 2
-    high = target.double().max().item() if target.dtype is not torch.int64 else target.max().item()
-    return int(min(max(high, 1), WINDOW - 1)) + 1 if high == high else 2  # noqa: PLR0124 - not NaN
+    high = target.max() if target.dtype is torch.int64 else target.double().nan_to_num(nan=0.0).max()
+    return int(min(max(high.item(), 1), WINDOW - 1)) + 1
 
 
 def _is_per_position(target: Tensor, source: Any) -> bool:
@@ -254,20 +258,21 @@ def _taken_for(
         return Kind.ONE_HOT, len(rest), (batch, classes, *rest[:-1])
     if rest[0] == 1 and not tokens and not (len(sizes) > len(shape) > 2):
         return Kind.IDS, 0, (batch, guess, *rest[1:])
-    if len(shape) == len(sizes) == 4:
-        if rest[-1] == 1 and rest[:2] in (sizes[1:3], sizes[2:]):
-            return Kind.IDS, 0, (batch, guess, *rest[:2])
-        if rest[0] in (3, 4) or rest[-1] in (3, 4):
-            dim, pixels = (1, rest[1:]) if rest[0] in (3, 4) else (3, rest[:2])
-            if _is_color_mask(target.movedim(dim, 1), classes):
-                return Kind.OTHER, 0, (batch, classes or 2, *pixels)
+    if rest[-1] == 1 and rest[:-1] in (sizes[1:], sizes[1:-1], sizes[2:]):
+        return Kind.IDS, 0, (batch, guess, *rest[:-1])
+    if len(shape) == len(sizes) == 4 and (rest[0] in (3, 4) or rest[-1] in (3, 4)):
+        dim, pixels = (1, rest[1:]) if rest[0] in (3, 4) else (3, rest[:2])
+        if _is_color_mask(target.movedim(dim, 1), classes):
+            return Kind.OTHER, 0, (batch, classes or 2, *pixels)
     return Kind.IDS, 0, (batch, guess, *rest)
 
 
 def _is_color_mask(target: Tensor, classes: int | None) -> bool:
     """Whether masks of three or four channels are pictures, and no class ids of each channel."""
-    if not target.numel() or target.is_floating_point() or bool((target[:, :1] == target[:, :3]).all()):
+    if not target.numel() or bool((target[:, :1] == target[:, :3]).all()):
         return True
+    if target.is_floating_point():  # a picture's values, of whole numbers or scaled to 1, and no scores
+        return _is_whole(target) or (bool(target.amin() >= 0) and bool(target.amax() <= 1))
     if classes is not None:
         return int(target.max()) >= classes
     # Of few classes there are few colours, and an image's own values have many.
@@ -305,7 +310,8 @@ def _class_dim(target: Tensor, classes: int | None, *, positions: bool) -> int |
     if not target.numel() or not dims:
         return None
     if target.ndim == 2:
-        return None if positions and _is_whole(target) and bool(target.max() > 1) else 1
+        ids = positions and bool(are_whole(target).double().mean() > MOST_WHOLE) and bool(target.nan_to_num().max() > 1)
+        return None if ids else 1
     for dim in dims:
         if _share_of_probabilities(target, dim) > 0.5:
             return dim

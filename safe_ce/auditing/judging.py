@@ -217,8 +217,10 @@ def _labels(tally: Tally) -> Iterator[Finding]:
         rejected=True,
         sent=Sent(labels, None, None, None),
     )
-    # Of few classes that occur, one label that is their number is no sign of where they start.
-    ignore = ("labels-start-at-one",) if len(valid) < classes / 2 else ()
+    # Of few classes that occur, or beside many labels of each, one that is their number is no sign of where they start.
+    usual = sum(counts[value] for value in valid) / max(len(valid), 1)
+    single = len(valid) < classes / 2 or counts.get(classes, 0) < RARE * usual
+    ignore = ("labels-start-at-one",) if single else ()
     found = next(
         found for found in tellable(findings_of(call, ignore)) if found.cause in (*LABELS, "mask-not-class-ids")
     )
@@ -227,6 +229,10 @@ def _labels(tally: Tally) -> Iterator[Finding]:
     seen.batches = max([ids.wrong_in.batches, *(place.batches for place in places)])
     seen.samples = _first_of_each([sample for place in places for sample in place.samples])
     yield located(replace(found, operands=(form.operand,)), seen, tally.batches)
+
+
+RARE = 1 / 20
+"""How rare a label is, against the usual one, that is no class like the others."""
 
 
 def _first_of_each(samples: list[Sample]) -> list[Sample]:

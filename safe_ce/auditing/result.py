@@ -73,7 +73,7 @@ class Audit:
 
         A float32 tensor of shape ``(num_classes,)``; None where there are no classes.
         """
-        counts = torch.tensor(self.counts, dtype=torch.float64)
+        counts = torch.tensor(self.counts, dtype=torch.float64, device="cpu")
         present = counts > 0
         if not present.any():
             return None

@@ -42,6 +42,8 @@ class Rows:
         """Whether the inputs have the samples in their second dimension wherever they differ."""
         self.first = False
         """Whether they were seen to have them in the first, and not in the second."""
+        self.steady = True
+        """Whether there are as many targets as usual wherever they differ."""
 
     def add(self, source: Any, target: Any, place: Place) -> bool:
         """Count a batch; True where it is like the first, with as many inputs as targets."""
@@ -72,6 +74,7 @@ class Rows:
         self.near = self.near and asked in (None, many) and many < 2 * max(few, 1)
         self.near = self.near and not _may_be_lengths(source, target)
         self.elsewhere = self.elsewhere and _second(source) == targets
+        self.steady = self.steady and targets == self.usual
         # A row of features may by chance be as long as the batch.
         self.elsewhere = self.elsewhere and (source.ndim > 2 or not source.is_floating_point() or not self.equal)
         if len(self.ratios) < 2:
@@ -91,9 +94,10 @@ class Rows:
         Args:
             pairs: Whether batches are pairs of an input and a target, as they are.
         """
-        if not self.unequal or (self.elsewhere and not self.first):
+        mostly = self.equal > self.unequal.batches
+        if not self.unequal or (self.elsewhere and not self.first and not (mostly and self.steady)):
             return False  # none, or time comes first
-        if self.equal > self.unequal.batches:
+        if mostly:
             return True
         scaled = len(self.ratios) == 1 and float(next(iter(self.ratios))).is_integer()
         if not self.equal and scaled:
@@ -147,11 +151,10 @@ def rows_of(source: Any, targets: int, asked: int | None) -> int | None:
     if isinstance(source, PackedSequence):
         return int(source.batch_sizes[0])
     if isinstance(source, (list, tuple)):
-        # One for each sample, or a few parts of all.
-        parts = {_length(part) for part in source}
-        if len(source) == targets or targets not in parts:
-            return len(source) if len(source) in (targets, asked) else None
-        return targets
+        # A few parts of all, or one for each sample.
+        if {_length(part) for part in source} == {targets}:
+            return targets
+        return len(source) if len(source) in (targets, asked) else None
     tensor = first_tensor(source)
     return None if tensor is None or not (tensor.is_nested or tensor.ndim) else tensor.size(0)
 

@@ -91,6 +91,8 @@ class Tally:
         self._read = read
         self._weight = weight.cpu() if weight is not None and bool((weight == 0).any()) else None
         self._usual: Usual | None = None
+        self._time_first = False
+        """Whether a batch was seen whose samples are in the second dimension."""
         self._batches = 0
         """Batches that are in all counts."""
         self._alike = 0
@@ -167,18 +169,22 @@ class Tally:
             source, target = source.transpose(0, 1), target.transpose(0, 1)
         single = is_single(target)
         asked = [asked] if isinstance(asked, int) and single else asked
+        # Beside batches with time first, one of as many steps as samples may have it first as well.
+        self._time_first = self._time_first or turned
+        turned = turned or (self._time_first and _is_square(source, target))
         place = Place(self.batches, count_of(target), asked, told_apart=not turned)
         self._batches += 1
         self._add_inputs(read.source, place)
         form.seen.add(_named(form, target, read.target, place))
         usual = self.rows.add(None if single else source, target, place) and not turned
         sized = self.sizes.add(source, target, place)
-        main = first_tensor(read.source)
+        main = _main(read)
         for name, tensor in read.floats:
-            if _may_be_odd(tensor) and not (tensor is not main and _is_additive_mask(tensor)):
-                first = name == read.name
+            told_apart = tensor is main or (name == read.name and isinstance(source, Tensor))
+            if _may_be_odd(tensor) and (told_apart or not _is_additive_mask(tensor)):
+                first = told_apart or name == read.name
                 seen = self.not_finite if first else self.others_not_finite.setdefault(name, Seen())
-                self._look_for_odd_inputs(tensor, place, seen, whole=not first or not isinstance(source, Tensor))
+                self._look_for_odd_inputs(tensor, place, seen, whole=not told_apart)
         self._add_values(form, target, place)
         # Of a sound form no more than the first batch is ever named.
         named = form.seen.batches >= FIRST or (form.kind is Kind.IDS and form.finding is None)
@@ -311,6 +317,12 @@ def _has_time_first(source: Any, target: Any, asked: Any) -> bool:
     if source.is_nested or target.is_nested or min(source.ndim, target.ndim) < 2:
         return False
     return source.shape[:2] == target.shape[:2] and target.shape[0] != len(asked) == target.shape[1]
+
+
+def _is_square(source: Any, target: Any) -> bool:
+    """Whether inputs and targets have as many steps as samples, in whichever order."""
+    sides = [side.shape[:2] for side in (source, target) if isinstance(side, Tensor) and not side.is_nested]
+    return len(sides) == 2 and sides[0] == sides[1] and len(sides[0]) == 2 and sides[0][0] == sides[0][1]
 
 
 def _is_counted(target: Tensor) -> bool:

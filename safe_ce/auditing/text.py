@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safe_ce.causes.cause import listed
 from safe_ce.commands import fields
-from safe_ce.report import WIDTH, details, labelled
+from safe_ce.report import WIDTH, in_full, labelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,16 +35,13 @@ PARTS = " ▏▎▍▌▋▊▉█"
 def report(audit: Audit) -> str:
     """The whole audit, in lines as wide as the terminal or `WIDTH` columns: the findings last, where the eye is."""
     width = min(shutil.get_terminal_size((WIDTH, 0)).columns, WIDTH)
-    parts = [[_headline(audit)], list(_about(audit, width))]
+    parts = [textwrap.wrap(_headline(audit), width, subsequent_indent="  "), list(_about(audit, width))]
     if any(audit.counts):
         parts.append(list(_histogram(audit, width)))
     if audit.notes:
         parts.append([line for note in audit.notes for line in labelled("note", note, width)])
-    for finding in audit.findings:
-        headline = f"[{finding.code}] {finding.summary}"
-        parts.append(textwrap.wrap(headline, width, subsequent_indent="  ", break_on_hyphens=False))
-        parts[-1] += details(finding, width)
-    return "\n\n".join("\n".join(lines) for lines in parts)
+    told = ["\n".join(lines) for lines in parts]
+    return "\n\n".join([*told, *(in_full(finding, width) for finding in audit.findings)])
 
 
 def as_dict(audit: Audit) -> dict[str, Any]:
@@ -104,11 +101,13 @@ def _histogram(audit: Audit, width: int) -> Iterator[str]:
         rows = rows[:EXTREMES] + rows[-EXTREMES:]
     names = max(len("class"), *(len(str(label)) for label in rows))
     numbers = max(len("labels"), len(f"{largest:,.0f}"))
-    room = min(width - names - numbers - 13, LONGEST)
+    room = min(width - names - numbers - 14, LONGEST)
     yield f"  {'class':>{names}}  {'labels':>{numbers}}   share"
     for place, label in enumerate(rows):
         if left_out and place == EXTREMES:
-            yield f"  {'...':>{names}}  {left_out:,} classes more, from the most frequent to the rarest"
+            more = f"{left_out:,} classes more, from the most frequent to the rarest"
+            indent = " " * (names + 4)
+            yield from textwrap.wrap(more, width, initial_indent=f"  {'...':>{names}}  ", subsequent_indent=indent)
         share = f"{counts[label] / total:>6.1%}"
         yield f"  {label:>{names}}  {counts[label]:>{numbers},.0f}  {share}  {_bar(counts[label] / largest, room)}".rstrip()
     ratio = counts[present[0]] / counts[present[-1]]

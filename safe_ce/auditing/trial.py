@@ -18,6 +18,7 @@ from safe_ce.causes.cause import CERTAIN, a, attribute
 from safe_ce.findings import SafeCrossEntropyError
 from safe_ce.loss import SafeCrossEntropyLoss
 from safe_ce.patching import guarded
+from safe_ce.probe import is_readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +97,7 @@ class Trial:
             ] = None
             return
         self.dtype = logits.dtype
-        if logits.is_floating_point() and bool(logits.isfinite().all()):
+        if logits.is_floating_point() and is_readable(logits) and bool(logits.isfinite().all()):
             self.finite.add(number)
         target = self._moved(read.target)
         scores = tuple(logits.shape)
@@ -126,7 +127,10 @@ class Trial:
             return self.model(self._moved(batch))
         inner = self.model.module if isinstance(self.model, _WRAPPERS) else self.model
         forward = inner.forward if isinstance(inner, nn.Module) else inner
-        parameters = inspect.signature(forward).parameters.values()
+        try:
+            parameters = tuple(inspect.signature(forward).parameters.values())
+        except ValueError:  # of what was traced and of what is not written in Python
+            parameters = ()
         every = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
         names = {parameter.name for parameter in parameters}
         given = {name: value for name, value in inputs.items() if every or name in names}
