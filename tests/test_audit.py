@@ -205,6 +205,29 @@ NOTED = {
         lambda: audit([(X[:3], torch.tensor([1, 998_287, 2 * 10**6]))]),
         "there are labels up to 2,000,000: num_classes= has the classes counted",
     ),
+    "samples that come alone, of frames and labels": (
+        lambda: audit([(torch.randn(100 + at, 80), Y[: 60 + at]) for at in range(5)], 5),
+        LAYOUT + "100 inputs, 60 targets",
+    ),
+    "a sample that is left out of a larger batch": (
+        lambda: audit(
+            DataLoader(
+                TensorDataset(X, changed(Y, 99, -1)),
+                batch_sampler=[*(range(at, at + 16) for at in range(0, 80, 16)), range(83, 100)],
+                collate_fn=_without_bad,
+            ),
+            5,
+        ),
+        "1 of 6 batches have fewer samples than were asked for: batch 5: 16 of 17 samples of dataset[83:100];"
+        " collate_fn or the data set leaves some out",
+    ),
+    "NaN beside what the model reads first, in a late batch": (
+        lambda: audit(
+            [{"image": X, "age": changed(X[:, 0, 0, 0], 3, 1 if at < 7 else torch.nan), "label": Y} for at in range(8)],
+            5,
+        ),
+        "age holds NaN or infinity in 1 of 8 batches: batch 7: 1 of 100 values is NaN",
+    ),
     "NaN beside what the model reads first": (
         lambda: audit([{"image": X, "age": changed(X[:, 0, 0, 0], 3, torch.nan), "label": Y}], 5),
         "age holds NaN or infinity in the only batch: batch 0: 1 of 100 values is NaN",

@@ -109,6 +109,16 @@ class TestBatches:
         with pytest.raises(ValueError, match=f"a list of {size} samples"):
             audit([[sample] * size], 5)
 
+    def test_of_two_dicts_are_no_samples_where_the_target_was_said(self):
+        pair = ({"image": X, "size": 8}, {"label": Y, "size": 8})
+        assert audit([pair], 5, target=lambda batch: batch[1]["label"]).ok
+        with pytest.raises(ValueError, match=re.escape("lambda batch: batch[1][...]")):
+            audit([pair], 5, target=1)
+
+    def test_may_have_other_names_later(self):
+        found = audit([{"image": X, "label": Y}] * 3 + [{"pixel_values": X, "label": Y}] * 3, 5)
+        assert (found.samples, found.findings) == (600, ())
+
     def test_may_hold_arrays_that_torch_does_not_take(self):
         arrays = [X.numpy()[::-1], X.numpy().astype(">f4"), X.numpy().astype(np.longdouble)]
         for array in arrays:
@@ -127,7 +137,7 @@ class TestBatches:
         assert found.input == "int64 (8, 8)"
 
     def test_that_are_empty_at_first_are_read_all_the_same(self):
-        pairs = [(X[:0], Y[:0].int()), (X, Y.int())]
+        pairs = [(torch.zeros(0, 3, 8, 8), torch.zeros(0).int()), (X, Y.int())]
         found = audit(pairs, 5, target=lambda batch: batch[1].long(), model=lambda images: images.mean((2, 3)) @ SCORES)
         assert [finding.cause for finding in found.findings] == ["empty-batch"]
 

@@ -48,6 +48,10 @@ def fail():
 
 class Task:
     train = make_bad()
+
+class Loader(DataLoader):
+    def __init__(self):
+        super().__init__(TensorDataset(inputs, labels), batch_size=8)
 """
 
 
@@ -63,7 +67,7 @@ def here(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("name", ["project.data:make_loader", "project.data:loader"])
+@pytest.mark.parametrize("name", ["project.data:make_loader", "project.data:loader", "project.data:Loader"])
 def test_a_sound_loader_ends_with_0(name, capsys):
     assert main(["audit", name, "--num-classes", "4"]) == 0
     shown = capsys.readouterr()
@@ -149,16 +153,27 @@ def test_what_the_loader_raises_comes_out_with_the_batch():
     assert "safe_ce.audit: the first 40 samples in 1 batch: nothing wrong" in done.stderr
 
 
+# A process that a shell puts into the background is started with Ctrl-C ignored.
+INTERRUPTIBLE = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("safe_ce", run_name="__main__", alter_sys=True)
+"""
+
+
 @pytest.mark.parametrize(("name", "status"), [("endless", 1), ("sound", 130)])
 def test_ctrl_c_ends_it_with_what_was_found_so_far(name, status, tmp_path):
-    command = [sys.executable, "-m", "safe_ce", "audit", f"project.data:{name}"]
+    command = [sys.executable, "-c", INTERRUPTIBLE, "audit", f"project.data:{name}"]
     environment = {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as audit:
-        while not (tmp_path / "begun").exists():
-            assert audit.poll() is None
-            time.sleep(0.05)
-        audit.send_signal(signal.SIGINT)
-        shown, errors = audit.communicate()
+        try:
+            while not (tmp_path / "begun").exists():
+                assert audit.poll() is None
+                time.sleep(0.05)
+            audit.send_signal(signal.SIGINT)
+            shown, errors = audit.communicate(timeout=60)
+        finally:
+            audit.kill()  # it is endless
     assert audit.returncode == status
     assert shown.startswith("safe_ce.audit: stopped after ")
     assert ("at: batch 0, position 17: label -1" in shown) == (status == 1)

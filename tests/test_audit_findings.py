@@ -146,6 +146,25 @@ BROKEN = {
     "colours, with the channel last": Broken(
         lambda: audit(loader(X, PALETTE[MASKS], 100), 5), "color-mask-target", [(0, None, None)]
     ),
+    "five pixels of one mask, and one of others": Broken(
+        lambda: audit(loader(X, changed(changed(MASKS, (3, 2), -7), ([50, 60, 70], 2, 3), -7), 100), 5),
+        "label-out-of-range",
+        [(0, at, at) for at in (3, 50, 60, 70)],
+    ),
+    "labels of an unlabelled part, of how many classes is not known": Broken(
+        lambda: audit(loader(X, Y * 0 - 1, 50)), "label-out-of-range", [(0, at, at) for at in range(5)]
+    ),
+    "a -1 beside a label beyond all counting": Broken(
+        lambda: audit([(X[:4], torch.tensor([1, 7, -1, 2 * 10**6]))]), "ignore-index-mismatch", [(0, 2, None)]
+    ),
+    "float8 targets": Broken(
+        lambda: audit([(X[:8], MASKS[:8].to(torch.float8_e4m3fn))], 5), "contract-broken", [(0, None, None)]
+    ),
+    "an infinity in a mask of floats": Broken(
+        lambda: audit([(X[:8], changed(MASKS[:8].float(), (3, 2, 2), torch.inf))], 5),
+        "float-index-target",
+        [(0, 3, None)],
+    ),
     "a gray mask in three channels": Broken(
         lambda: audit(loader(X, MASKS[:, None].expand(100, 3, 8, 8), 100), 5), "color-mask-target", [(0, None, None)]
     ),
@@ -364,6 +383,11 @@ BROKEN = {
     "one side short of images, of as many channels as samples": Broken(
         lambda: audit([(X[:3], Y[:3])] * 3 + [(X[:2], Y[:3])], 5), "ragged-batch", [(3, None, None)]
     ),
+    "masks of another size in some of many batches": Broken(
+        lambda: audit([(X[:8], MASKS[:8])] * 7 + [(X[:8], MASKS[:8, :6])] * 4, 5),
+        "spatial-size-mismatch",
+        [(at, None, None) for at in range(7, 11)],
+    ),
     "a mask of another size in one batch": Broken(
         lambda: with_one(MASKS[:8, :6], first=MASKS[:8]), "spatial-size-mismatch", [(1, None, None)]
     ),
@@ -545,6 +569,16 @@ class TestAFinding:
         )
         assert finding.fix is None
 
+    def test_of_labels_invents_no_number_of_classes(self):
+        (finding,) = BROKEN["labels of an unlabelled part, of how many classes is not known"].run().findings
+        assert finding.summary == "label -1 can be no class id"
+        (finding,) = BROKEN["a -1 beside a label beyond all counting"].run().findings
+        assert "all others are classes, 1 to 2000000" in finding.evidence
+
+    def test_of_sizes_counts_the_batches_beyond_those_that_are_named(self):
+        (finding,) = audit([(X[:8], MASKS[:8])] * 20 + [(X[:8], MASKS[:8, :6])] * 9, 5).findings
+        assert (finding.batches, len(finding.samples)) == (9, 5)
+
     def test_of_nan_as_integers_says_so(self):
         (finding,) = audit(loader(X, changed(Y.float(), 42, torch.nan).long()), 5).findings
         assert finding.samples[0].seen == "label -9223372036854775808, which is what NaN becomes as an integer"
@@ -570,7 +604,9 @@ class TestAFinding:
         """Of more forms than are told apart each is counted, and the batches that are wrong are found."""
         batches = [(X[:2], torch.zeros(2, *[1] * (n % 40)).long()) for n in range(80)]
         (finding,) = audit(batches, 5).findings
-        assert finding.batches > 60
+        assert finding.batches == 76
+        late = audit([*batches, (X[:2], [0, 1])], 5).findings[-1]
+        assert (late.cause, places(late)) == ("target-not-tensor", [(80, None, None)])
 
     def test_of_what_is_ignored_says_the_share(self):
         found = audit(loader(X, changed(Y, slice(32, 48), -100)), 5)

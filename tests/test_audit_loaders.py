@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import io
 import random
 import sys
@@ -108,9 +109,23 @@ class TestTheSamplesAreNamed:
 
         found = audit(DataLoader(SET, batch_size=8, collate_fn=collate), 4)
         assert [sample.index for sample in found.findings[0].samples] == [5, 41]
-        assert found.notes == (
-            "indices in the data set suppose that collate_fn keeps the samples in order, and in the first dimension",
+        caution = (
+            "indices in the data set suppose that collate_fn keeps the samples in order, and in the first dimension"
         )
+        assert found.notes == (caution,)
+        fraction = TensorDataset(X, torch.arange(64.0) + 0.5 * (torch.arange(64) == 41))
+        assert audit(DataLoader(fraction, batch_size=8, collate_fn=collate)).notes == (caution,)
+        gray = TensorDataset(torch.zeros(8, 3, 8, 8), (torch.arange(8 * 64) % 256).view(8, 8, 8))
+        assert audit(DataLoader(gray, batch_size=8, collate_fn=collate)).notes == ()
+
+    def test_one_by_one(self):
+        assert named(DataLoader(SET, batch_size=None)) == {5, 41}
+
+    @pytest.mark.skipif(
+        "in_order" not in inspect.signature(DataLoader).parameters, reason="before torch 2.6 all loaders are in order"
+    )
+    def test_not_where_workers_may_overtake_each_other(self):
+        assert named(DataLoader(SET, batch_size=7, num_workers=2, in_order=False)) == {None}
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_not_of_a_stream(self, workers):
@@ -317,6 +332,14 @@ class TestAFailure:
         with pytest.raises(OSError, match="no such file") as caught:
             audit(batches(), 4)
         assert caught.value.__notes__ == ["safe_ce.audit: in batch 0, counted from 0"]
+
+    def test_of_the_model_names_the_batch_that_it_was_given(self):
+        def failing(inputs):
+            raise OSError("no such layer")
+
+        with pytest.raises(OSError, match="no such layer") as caught:
+            audit(DataLoader(SET, batch_size=7, num_workers=1), 4, model=failing)
+        assert caught.value.__notes__[0] == "safe_ce.audit: in batch 0, counted from 0, of dataset[0:7]"
 
     def test_leaves_the_random_state_as_it_was(self):
         before = torch.get_rng_state()

@@ -270,6 +270,48 @@ def test_what_it_writes_into_a_batch_hides_nothing():
     assert torch.equal(batch["input_ids"], TOKENS)
 
 
+def test_the_target_is_taken_out_of_each_batch_once():
+    sizes = []
+
+    def model(image):
+        sizes.append(len(image))
+        return torch.zeros(len(image), 10)
+
+    batches = [{"image": X[:size], "label": Y[:size]} for size in (8, 8, 8, 8, 8, 5)]
+    assert audit(batches, model=model, target=lambda batch: batch.pop("label")).ok
+    assert sizes == [8, 8, 8, 5]
+
+
+def test_a_last_batch_of_the_usual_size_does_not_go_through():
+    sizes = []
+
+    def model(images):
+        sizes.append(len(images))
+        return torch.zeros(len(images), 10)
+
+    assert audit([(X[:size], Y[:size]) for size in (8, 8, 8, 8, 5, 8)], model=model).ok
+    assert sizes == [8, 8, 8]
+
+
+def test_labels_are_judged_by_a_number_that_is_less_than_its_outputs():
+    (finding,) = audit(LOADER, 8, model=convolutional()).findings
+    assert finding.summary == "labels 8, 9 are out of range for 8 classes, 0 to 7"
+
+
+def test_it_may_be_compiled():
+    model = torch.compile(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), backend="eager")
+    assert audit([{"x": X, "index": Y, "label": Y}], model=model).num_classes == 10
+
+
+def test_it_may_take_a_list_of_labels():
+    class OfLists(nn.Module):
+        def forward(self, x, labels):
+            return {"loss": F.cross_entropy(x.mean((2, 3)), torch.tensor(labels)), "logits": x.mean((1, 2, 3))}
+
+    (finding,) = audit([{"x": X, "labels": (Y % 3).tolist()}], model=OfLists()).findings
+    assert finding.cause == "target-not-tensor"
+
+
 def test_what_makes_it_raise_is_among_what_was_seen():
     class OfRows(nn.Module):
         def forward(self, x, labels):

@@ -59,7 +59,7 @@ def audit(
             of `weight`; where there is neither, labels that are too large cannot be told.
         ignore_index: As the loss's.
         weight: As the loss's, a float tensor of shape ``(num_classes,)``.
-        model: The first batches also go through it, without gradient and in evaluation mode, and the loss's own guard
+        model: The first batches, and a last one of another size, also go through it, without gradient and in evaluation mode, and the loss's own guard
             judges what comes out. It is called with the inputs as the batch has them, by keyword where they have names,
             and returns the logits. It is as before afterwards, but for what it notes by itself when it is called.
         target: The target's index, key or name in a batch, or a callable that gives it for a batch. Without, it is the
@@ -70,9 +70,9 @@ def audit(
         An `Audit`. Its text is the report; `.ok` says that nothing is wrong.
 
     Raises:
-        ValueError: There is no batch; or it is not clear which entry of a batch is the target, and the text lists them;
-            or what was given has no batches of its own: a data set, a mapping, several loaders; or `num_classes` is less
-            than 2.
+        ValueError: There is no batch, or it is no batch: None, or a list of samples; or it is not clear which entry is the
+            target, and the text lists them; or what was given has no batches of its own: a data set, a mapping, several
+            loaders; or `num_classes` is less than 2, or `batches` less than 1.
         TypeError: `num_classes` or `batches` is no whole number.
         SafeCrossEntropyError: The loss takes no such `weight` or `ignore_index`.
 
@@ -142,21 +142,24 @@ class _Auditor:
 
     def _go(self, most: int | None, shown: Callable[[], object] | None) -> None:
         tally, trial, ahead = self._tally, self._trial, self._watched.ahead
-        last = asked = None
+        last = asked = read = None
         number = 0
         try:
             for batch in self._watched:
                 asked = ahead.popleft() if ahead else None
-                if trial is None or tally.batches >= BATCHES:
+                if trial is None:
                     tally.add(batch, asked)
-                else:
+                elif number < BATCHES:
                     self._try_and_add(trial, batch, asked)
+                else:
+                    # A callable may take the target out of the batch, or make another one the second time.
+                    read = self._read(batch) if callable(self._read.target) else None
+                    tally.add(batch, asked, read)
+                    last = (batch, asked, read) if tally.ends_unusual else None
                 number += 1
-                if trial is not None:
-                    last = (batch, asked) if tally.ends_unusual else None
                 # Before the next one is made: a loader that has its memory back is faster.
                 del batch
-                asked = None
+                asked = read = None
                 if shown is not None:
                     shown()
                 if tally.batches == most:
@@ -167,11 +170,12 @@ class _Auditor:
             self._note(error, number, asked if asked is not None or not ahead else ahead[0])
             raise
         tally.settle()
-        if trial is not None and self._complete and tally.batches > BATCHES and last is not None:
+        if trial is not None and self._complete and last is not None:
+            batch, asked, read = last
             try:
-                trial.run(tally.batches - 1, last[0], self._read(last[0]))
+                trial.run(number - 1, batch, self._read(batch) if read is None else read)
             except Exception as error:
-                self._note(error, number - 1, last[1])
+                self._note(error, number - 1, asked)
                 raise
 
     def _try_and_add(self, trial: Trial, batch: Any, asked: Any) -> None:
@@ -194,9 +198,10 @@ class _Auditor:
     def _result(self) -> Audit:
         self._tally.settle()
         tally, rows = self._tally, self._tally.rows
+        found = tuple(judging.findings(tally, self._trial, self._weight, complete=self._complete))
         return Audit(
-            findings=tuple(judging.findings(tally, self._trial, self._weight, complete=self._complete)),
-            notes=tuple(notes(tally, self._trial, complete=self._complete, in_order=self._watched.in_order)),
+            findings=found,
+            notes=tuple(notes(tally, self._trial, found, complete=self._complete, in_order=self._watched.in_order)),
             batches=tally.batches,
             samples=rows.total,
             complete=self._complete,

@@ -34,7 +34,7 @@ Target = Hashable | Callable[[Any], Any]
 
 
 class BadLoaderError(ValueError):
-    """What was given cannot be looked through."""
+    """What was given cannot be looked through, or not so."""
 
 
 class UnclearTargetError(BadLoaderError):
@@ -89,7 +89,7 @@ class Reader:
             raise UnclearTargetError(
                 f"a batch is {_shown_whole(batch)}: pass target=, a callable that picks the target out of it"
             )
-        if _are_samples(batch):
+        if self.target is None and _are_samples(batch):
             raise BadLoaderError(
                 f"a batch is a list of {plural(len(batch), 'sample')}: a collate_fn makes tensors of them, such as"
                 " torch.utils.data.default_collate"

@@ -125,7 +125,7 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
         return Form(shown, operand, Kind.PROBABILITIES, 1, positions, as_finding("contract-broken", match, operand))
     taken, dim, shape = _taken_for(target, source, classes, guess, positions=positions)
     # Of several dimensions, the values that are no numbers say nothing of the shape.
-    judged = target.nan_to_num() if target.is_floating_point() and len(shape) > 2 else target
+    judged = target.nan_to_num(0, 0, 0) if target.is_floating_point() and len(shape) > 2 else target
     judged = _filled(target, dim) if taken is Kind.ONE_HOT else judged
     finding = _finding(Call(_zeros(shape, target), judged, ignore_index=ignored))
     if taken is not Kind.IDS:
@@ -139,9 +139,9 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
             fix="target = target.movedim(-1, 1)",
         )
         finding = as_finding("contract-broken", match, operand)
-    if finding is not None and target.is_floating_point() and judged is not target and bool(target.isnan().any()):
+    if finding is not None and judged is not target and not bool(target.isfinite().all()):
         of_the_others = tuple(f"of the others: {fact}" for fact in finding.evidence)
-        help = f"mend the NaN where the targets are made; then {finding.help}"
+        help = f"mend those where the targets are made; then {finding.help}"
         finding = replace(finding, evidence=(odd_values(target), *of_the_others), help=help, fix=None)
     return Form(shown, operand, taken, dim, positions, finding)
 
@@ -192,7 +192,7 @@ def are_whole(target: Tensor) -> Tensor:
 
 
 def _is_whole(target: Tensor) -> bool:
-    return probe.is_readable(target) and bool(are_whole(target).all())
+    return probe.is_readable(target) and target.dtype in _READABLE and bool(are_whole(target).all())
 
 
 def _are_swapped(target: Tensor, source: Any) -> bool:

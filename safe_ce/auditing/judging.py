@@ -12,7 +12,7 @@ from safe_ce.auditing.counting import FIRST, HUGE, VOID, WINDOW, Seen
 from safe_ce.auditing.forms import LABELS, Form, Kind, as_finding, without_batch
 from safe_ce.call import Call, Labels, Sent
 from safe_ce.causes import BY_NAME
-from safe_ce.causes.cause import CERTAIN, LIKELY, Match, dtype_name, plural
+from safe_ce.causes.cause import CERTAIN, LIKELY, Match, dtype_name, listed, plural
 from safe_ce.contract import broken_clause
 from safe_ce.diagnosis import findings_of, tellable
 from safe_ce.findings import Sample, Severity
@@ -107,7 +107,7 @@ def _rows(tally: Tally) -> Iterator[Finding]:
 
 def _sizes(tally: Tally) -> Iterator[Finding]:
     sizes = tally.sizes
-    if not sizes.odd(tally.classes or assumed_classes(tally)):
+    if not sizes.odd(classes_of(tally)):
         return
     pixels = " x " in sizes.unequal.samples[0].seen
     match = Match(
@@ -128,7 +128,7 @@ def _forms(tally: Tally) -> Iterator[Finding]:
         found = _with_empty_rows(form) if form.one_hot.empty else form.finding
         if key[1:2] == (0,) and found is None and len(tally.forms) > 1 and form.kind is Kind.IDS:
             target = torch.zeros((), dtype=torch.int64, device="cpu")
-            found = without_batch(target, tally.classes or assumed_classes(tally), tally.ignored)
+            found = without_batch(target, classes_of(tally), tally.ignored)
         if found is None or _is_one_step_of_many(key, tally.forms):
             continue
         finding, seen = told.setdefault(found.cause, (found, Seen()))
@@ -184,7 +184,7 @@ def _labels(tally: Tally) -> Iterator[Finding]:
         )
         yield located(as_finding("all-targets-ignored", match), ids.all_ignored, tally.batches)
     counts = ids.counts()
-    classes = tally.classes or assumed_classes(tally)
+    classes = classes_of(tally)
     wrong = [value for value in counts if not 0 <= value < classes]
     if not wrong:
         return
@@ -192,7 +192,8 @@ def _labels(tally: Tally) -> Iterator[Finding]:
     many = sum(counts[value] - ids.wrong.get(value, 0) for value in wrong) + ids.wrong_in_all
     valid = [value for value in counts if 0 <= value < classes]
     # Of many different ones, those that decide: all bad ones, and the first and last of the others.
-    shown = [*wrong[:15], *wrong[-15:], *valid[:15], *valid[-15:]]
+    beyond = [ids.uncounted] if ids.uncounted else []
+    shown = [*wrong[:15], *wrong[-15:], *valid[:15], *valid[-15:], *beyond]
     ignored = [tally.ignored] * bool(ids.ignored_in_all)
     labels = Labels.summarised(
         torch.tensor(shown + ignored, device="cpu"),
@@ -200,9 +201,9 @@ def _labels(tally: Tally) -> Iterator[Finding]:
         classes,
         (
             min([*counts, *ignored]),
-            max([*counts, *ignored]),
+            max([*counts, *ignored, *beyond]),
             min(counts),
-            max(counts),
+            max([*counts, *beyond]),
             ids.total - ids.ignored_in_all,
             many,
         ),
@@ -224,6 +225,9 @@ def _labels(tally: Tally) -> Iterator[Finding]:
     found = next(
         found for found in tellable(findings_of(call, ignore)) if found.cause in (*LABELS, "mask-not-class-ids")
     )
+    if found.cause == "label-out-of-range" and tally.classes is None:
+        shown_labels = f"label{'s' * (len(wrong) > 1)} {listed(tuple(wrong))}"
+        found = replace(found, summary=f"{shown_labels} can be no class {'ids' if len(wrong) > 1 else 'id'}", fix=None)
     seen = Seen()
     places = [ids.places[value] for value in wrong if value in ids.places]
     seen.batches = max([ids.wrong_in.batches, *(place.batches for place in places)])
@@ -244,15 +248,17 @@ def _first_of_each(samples: list[Sample]) -> list[Sample]:
     return sorted(ordered[:FIRST], key=lambda sample: (sample.batch, sample.position or 0))
 
 
-def assumed_classes(tally: Tally) -> int:
-    """The number of classes that the labels speak for, where it was not said."""
+def classes_of(tally: Tally) -> int:
+    """The number of classes, or that which the labels speak for."""
+    if tally.classes is not None:
+        return tally.classes
     valid = [value for value in tally.ids.counts() if 0 <= value < HUGE]
     # Beside classes that end well below it, this is what masks use for void.
     void = valid and VOID in tally.ids.places and valid[-1] == VOID and (len(valid) < 2 or valid[-2] < VOID - 1)
     if void:
         valid = valid[:-1]
     own = 0 if tally.probabilities.sums is None else len(tally.probabilities.sums)
-    return max(valid[-1] + 1 if valid else 0, own, 2)
+    return max(valid[-1] + 1 if valid else 0, tally.ids.uncounted + 1, own, 2)
 
 
 MOST_ROWS = 0.1
@@ -306,7 +312,7 @@ def _odd_rows(tally: Tally, form: Form) -> Iterator[Finding]:
 def _weights(tally: Tally, trial: Trial | None, weight: Tensor | None) -> Iterator[Finding]:
     if weight is None:
         return
-    classes = tally.classes or assumed_classes(tally)
+    classes = classes_of(tally)
     dtype = _dtype_of_logits(tally, trial, weight)
     logits = torch.zeros((), dtype=dtype, device=weight.device).expand(classes, classes)
     call = Call(logits, torch.arange(classes, device=weight.device), weight)
@@ -365,7 +371,7 @@ def class_counts(tally: Tally) -> list[float]:
     if tally.probabilities.sums is not None:
         sums.append(tally.probabilities.sums)
     if any(form.kind is Kind.IDS for form in tally.forms.values()):
-        sums.append(tally.ids.of_classes(tally.classes or min(assumed_classes(tally), WINDOW)))
+        sums.append(tally.ids.of_classes(min(classes_of(tally), tally.classes or WINDOW)))
     total = torch.zeros(max(map(len, sums), default=0), dtype=torch.float64, device="cpu")
     for part in sums:
         total[: len(part)] += part

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safe_ce.auditing.judging import assumed_classes, is_mended, of_batches
+from safe_ce.auditing.judging import classes_of, is_mended, of_batches
 from safe_ce.causes.cause import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from safe_ce.auditing.forms import Form
     from safe_ce.auditing.tally import Tally
     from safe_ce.auditing.trial import Trial
-    from safe_ce.findings import Sample
+    from safe_ce.findings import Finding
 
 
-def notes(tally: Tally, trial: Trial | None, *, complete: bool, in_order: bool) -> Iterator[str]:
-    """What is no mistake, and good to know."""
+def notes(
+    tally: Tally, trial: Trial | None, found: Sequence[Finding], *, complete: bool, in_order: bool
+) -> Iterator[str]:
+    """What is no mistake, and good to know.
+
+    Args:
+        tally: What was seen.
+        trial: What a model showed, or None.
+        found: The findings.
+        complete: Whether the loader was seen to its end.
+        in_order: Whether a batch is sure to hold its samples in the order in which they were asked for.
+    """
     rows = tally.rows
     ragged = rows.ragged(pairs=tally.pairs)
     if not ragged and rows.dropped:
@@ -34,20 +44,22 @@ def notes(tally: Tally, trial: Trial | None, *, complete: bool, in_order: bool) 
         )
     if not ragged and rows.unequal:
         yield f"inputs and targets differ in their first dimension, by their layout it seems: {rows.unequal.samples[0]}"
-    odd = tally.sizes.odd(tally.classes or assumed_classes(tally))
+    odd = tally.sizes.odd(classes_of(tally))
     if not odd and tally.sizes.unequal and tally.sizes.equal:
         yield f"inputs and targets differ in size in some batches: {tally.sizes.unequal.samples[0]}"
     yield from _changes(tally)
     for name, seen in tally.others_not_finite.items():
         yield f"{name} holds NaN or infinity in {of_batches(seen.batches, tally.batches)}: {seen.samples[0]}"
-    if tally.not_finite and is_mended(tally, trial):
-        yield f"the inputs hold NaN or infinity, which the model bears: {tally.not_finite.samples[0]}"
+    mended = tally.not_finite.samples[:1] if is_mended(tally, trial) else []
+    for sample in mended:
+        yield f"the inputs hold NaN or infinity, which the model bears: {sample}"
     yield from _unjudged(tally)
     if trial is not None:
         yield from trial.notes
         if None not in (trial.classes, tally.said) and trial.classes != tally.said:
             yield f"the model has {trial.classes} outputs, and num_classes is {tally.said}"
-    if not in_order and any(sample.index is not None for sample in _named_samples(tally)):
+    named = [*(sample for finding in found for sample in finding.samples), *mended]
+    if not in_order and any(sample.index is not None for sample in named):
         yield "indices in the data set suppose that collate_fn keeps the samples in order, and in the first dimension"
 
 
@@ -87,11 +99,3 @@ def _unjudged(tally: Tally) -> Iterator[str]:
             f"labels run from 1 to {valid[-1]} and 0 never occurs: with {valid[-1]} classes they must start at 0"
             " (SCE209); num_classes= has this judged"
         )
-
-
-def _named_samples(tally: Tally) -> Iterator[Sample]:
-    """The samples that are named by their place in a batch."""
-    for seen in tally.ids.places.values():
-        yield from seen.samples
-    yield from tally.probabilities.odd.samples
-    yield from tally.not_finite.samples

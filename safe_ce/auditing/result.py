@@ -71,7 +71,8 @@ class Audit:
     def class_weights(self) -> Tensor | None:
         """Weights for the loss that would balance the classes that occur, whose mean over all labels is 1; others get 1.
 
-        A float32 tensor of shape ``(num_classes,)``; None where there are no classes.
+        A float32 tensor with one for each of `counts`, of shape ``(num_classes,)`` where that is known; None where there are
+        no classes.
         """
         counts = torch.tensor(self.counts, dtype=torch.float64, device="cpu")
         present = counts > 0

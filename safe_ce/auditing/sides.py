@@ -42,6 +42,9 @@ class Rows:
         """Whether the inputs have the samples in their second dimension wherever they differ."""
         self.first = False
         """Whether they were seen to have them in the first, and not in the second."""
+        self.alike = 0
+        """How often the larger side is as large as where they first differ: samples that come alone are not."""
+        self._largest: int | None = None
         self.steady = True
         """Whether there are as many targets as usual wherever they differ."""
 
@@ -69,6 +72,8 @@ class Rows:
         said = f"{plural(inputs, 'input')}, {plural(targets, 'target')}"
         self.unequal.add_whole(place, said)
         few, many = sorted((inputs, targets))
+        self._largest = many if self._largest is None else self._largest
+        self.alike += many == self._largest
         if asked == many:
             self.one_sided.add_whole(place, said)
         self.near = self.near and asked in (None, many) and many < 2 * max(few, 1)
@@ -102,7 +107,8 @@ class Rows:
         scaled = len(self.ratios) == 1 and float(next(iter(self.ratios))).is_integer()
         if not self.equal and scaled:
             return False  # frames, crops or views of every sample
-        return pairs and (self.near or self.one_sided.batches == self.unequal.batches)
+        near = self.near and 2 * self.alike >= self.unequal.batches
+        return pairs and (near or self.one_sided.batches == self.unequal.batches)
 
 
 class Sizes:
@@ -114,11 +120,11 @@ class Sizes:
         self.largest: int | None = None
         """The largest token of those that are not as long as their targets; None where they are pixels."""
 
-    def add(self, source: Any, target: Any, place: Place) -> bool:
-        """Count a batch; True where the two are equally large."""
+    def add(self, source: Any, target: Any, place: Place) -> bool | None:
+        """Count a batch; whether the two are equally large, or None where they are not to be compared."""
         pair = _sizes(source, target)
         if pair is None:
-            return False
+            return None
         inputs, targets = pair
         if inputs == targets:
             self.equal += 1
@@ -127,6 +133,13 @@ class Sizes:
         if len(inputs) == 1 and source.numel():
             self.largest = max(self.largest or 0, int(source.max()))
         return False
+
+    def add_usual(self, batches: int, *, equal: bool | None) -> None:
+        """Count batches that are like those before."""
+        if equal:
+            self.equal += batches
+        elif equal is not None:
+            self.unequal.batches += batches
 
     def odd(self, classes: int) -> bool:
         """Whether those that differ are a mistake: a model may well score fewer pixels than it sees, but not at times.

@@ -40,7 +40,7 @@ class Usual(NamedTuple):
         dtype: Their dtype.
         rows: How many there are.
         form: Their form.
-        sized: Whether targets of every pixel or step are as large as the inputs.
+        sized: Whether targets of every pixel or step are as large as the inputs; None where there are none.
         floats: Whether the values of the inputs are looked at.
         look: Looks at the targets of a batch, given its number and what was asked for; True where those that wait are to
             be settled.
@@ -55,7 +55,7 @@ class Usual(NamedTuple):
     dtype: torch.dtype
     rows: int
     form: Form
-    sized: bool
+    sized: bool | None
     floats: bool
     look: Callable[[Tensor, int, Any], bool]
 
@@ -154,7 +154,7 @@ class Tally:
         """Bring all counts up to date."""
         if self._usual is not None:
             self.rows.add_usual(self._alike)
-            self.sizes.equal += self._alike * self._usual.sized
+            self.sizes.add_usual(self._alike, equal=self._usual.sized)
             self._usual.form.seen.batches += self._alike
         self._batches, self._alike = self.batches, 0
         self.ids.settle()
@@ -164,19 +164,19 @@ class Tally:
         form = self._form_of(read)
         source, target = read.source, read.target
         # That time comes first is likely then, and not sure: some samples may have been left out.
-        turned = form.kind is Kind.IDS and _has_time_first(source, target, asked)
-        if turned:
+        time_first = form.kind is Kind.IDS and _has_time_first(source, target, asked)
+        if time_first:
             source, target = source.transpose(0, 1), target.transpose(0, 1)
         single = is_single(target)
         asked = [asked] if isinstance(asked, int) and single else asked
         # Beside batches with time first, one of as many steps as samples may have it first as well.
-        self._time_first = self._time_first or turned
-        turned = turned or (self._time_first and _is_square(source, target))
-        place = Place(self.batches, count_of(target), asked, told_apart=not turned)
+        self._time_first = self._time_first or time_first
+        time_first = time_first or (self._time_first and _is_square(source, target))
+        place = Place(self.batches, count_of(target), asked, told_apart=not time_first)
         self._batches += 1
         self._add_inputs(read.source, place)
         form.seen.add(_named(form, target, read.target, place))
-        usual = self.rows.add(None if single else source, target, place) and not turned
+        usual = self.rows.add(None if single else source, target, place) and not time_first
         sized = self.sizes.add(source, target, place)
         main = _main(read)
         for name, tensor in read.floats:
@@ -188,6 +188,7 @@ class Tally:
         self._add_values(form, target, place)
         # Of a sound form no more than the first batch is ever named.
         named = form.seen.batches >= FIRST or (form.kind is Kind.IDS and form.finding is None)
+        named = named and (sized is not False or self.sizes.unequal.batches >= FIRST)
         floating = isinstance(target, Tensor) and target.is_floating_point() and form.kind is Kind.IDS
         plain = type(source) is type(target) is Tensor and not source.is_nested
         beside = any(name != read.name for name, _ in read.floats)
@@ -245,11 +246,12 @@ class Tally:
         sums = self.probabilities.sums
         classes = self.classes if self.classes is not None or sums is None else len(sums)
         key = key_of(read.target, classes)
-        if key not in self.forms and len(self.forms) >= FORMS:
-            key = ("others",)
         form = self.forms.get(key)
         if form is None:
-            form = self.forms[key] = form_of(read.target, _main(read), classes, self.ignored)
+            form = form_of(read.target, _main(read), classes, self.ignored)
+            if len(self.forms) >= FORMS:  # what is told apart of many is what they are taken for
+                key = ((form.kind, form.dim, form.positions), form.finding and form.finding.cause, "others")
+            form = self.forms.setdefault(key, form)
         return form
 
     def _add_ids(self, target: Tensor, place: Place) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from safe_ce.findings import Finding
 
 BATCHES = 3
-"""How many go through the model: the first, and the last as well where it is smaller."""
+"""How many go through the model: the first, and the last as well where it has another size."""
 
 _OF_SOUND_LOGITS = ("SCE101", "SCE102", "SCE103", "SCE104", "SCE108", "SCE2", "SCE4")
 """Codes of findings that leave no doubt where the classes of the logits are."""
@@ -111,7 +111,7 @@ class Trial:
                 logits, target = logits.flatten(0, -2), target.flatten()
         if not inner:  # else the loss in the model was guarded
             self._loss(logits, target)
-        if len(scores) > 1 or not read.target.ndim:
+        if len(scores) > 1 or (isinstance(target, Tensor) and not target.ndim):
             self._know_classes(scores)
 
     def _know_classes(self, shape: tuple[int, ...]) -> None:
@@ -126,6 +126,7 @@ class Trial:
         if not inputs:
             return self.model(self._moved(batch))
         inner = self.model.module if isinstance(self.model, _WRAPPERS) else self.model
+        inner = getattr(inner, "_orig_mod", inner)  # of one that is compiled
         forward = inner.forward if isinstance(inner, nn.Module) else inner
         try:
             parameters = tuple(inspect.signature(forward).parameters.values())

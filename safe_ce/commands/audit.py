@@ -85,7 +85,7 @@ def _named(name: str) -> Any:
         if not hasattr(found, part):
             raise NoLoaderError(f"{module} has no {attribute}")
         found = getattr(found, part)
-    loader = found() if callable(found) and not hasattr(found, "__iter__") else found
+    loader = found() if isinstance(found, type) or (callable(found) and not hasattr(found, "__iter__")) else found
     if not hasattr(loader, "__iter__"):
         raise NoLoaderError(f"{name} gives {type(loader).__name__}, which is no loader: batches cannot be had of it")
     return loader
