@@ -59,9 +59,10 @@ def audit(
             of `weight`; where there is neither, labels that are too large cannot be told.
         ignore_index: As the loss's.
         weight: As the loss's, a float tensor of shape ``(num_classes,)``.
-        model: The first batches, and a last one of another size, also go through it, without gradient and in evaluation mode, and the loss's own guard
-            judges what comes out. It is called with the inputs as the batch has them, by keyword where they have names,
-            and returns the logits. It is as before afterwards, but for what it notes by itself when it is called.
+        model: The first batches, and a last one of another size, also go through it, without gradient and in evaluation
+            mode, and the loss's own guard judges what comes out. It is called with the inputs as the batch has them, by
+            keyword where they have names, and returns the logits. It is as before afterwards, but for what it notes by
+            itself when it is called.
         target: The target's index, key or name in a batch, or a callable that gives it for a batch. Without, it is the
             second of two, or goes by a usual name.
         batches: Look at so many at most.

@@ -141,7 +141,7 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
         finding = as_finding("contract-broken", match, operand)
     if finding is not None and judged is not target and not bool(target.isfinite().all()):
         of_the_others = tuple(f"of the others: {fact}" for fact in finding.evidence)
-        help = f"mend those where the targets are made; then {finding.help}"
+        help = f"mend these values where the targets are made; then {finding.help}"
         finding = replace(finding, evidence=(odd_values(target), *of_the_others), help=help, fix=None)
     return Form(shown, operand, taken, dim, positions, finding)
 
@@ -181,8 +181,7 @@ _READABLE = (
 _ENOUGH_ROWS = 8
 """Rows with a single one after which it is no chance that they have."""
 
-
-MOST_WHOLE = 0.9
+_MOST_WHOLE = 0.9
 """The share of whole numbers from which on the others are the exception."""
 
 
@@ -277,16 +276,16 @@ def _is_color_mask(target: Tensor, classes: int | None) -> bool:
         return int(target.max()) >= classes
     # Of few classes there are few colours, and an image's own values have many.
     colors = target[:, :3].long().movedim(1, -1).flatten(0, -2) @ _OF_COLORS.to(target.device)
-    return int(target.max()) >= DARKEST and len(colors.unique()) <= MOST_COLORS
+    return int(target.max()) >= _DARKEST and len(colors.unique()) <= _MOST_COLORS
 
 
 _OF_COLORS = torch.tensor([1, 2**8, 2**16], device="cpu")
 """What makes one number of a colour."""
 
-DARKEST = 64
+_DARKEST = 64
 """What some channel of a palette reaches at least."""
 
-MOST_COLORS = 256
+_MOST_COLORS = 256
 """The colours of a palette, and some."""
 
 
@@ -310,7 +309,9 @@ def _class_dim(target: Tensor, classes: int | None, *, positions: bool) -> int |
     if not target.numel() or not dims:
         return None
     if target.ndim == 2:
-        ids = positions and bool(are_whole(target).double().mean() > MOST_WHOLE) and bool(target.nan_to_num().max() > 1)
+        ids = (
+            positions and bool(are_whole(target).double().mean() > _MOST_WHOLE) and bool(target.nan_to_num().max() > 1)
+        )
         return None if ids else 1
     for dim in dims:
         if _share_of_probabilities(target, dim) > 0.5:

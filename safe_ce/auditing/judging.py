@@ -312,7 +312,7 @@ def _odd_rows(tally: Tally, form: Form) -> Iterator[Finding]:
 def _weights(tally: Tally, trial: Trial | None, weight: Tensor | None) -> Iterator[Finding]:
     if weight is None:
         return
-    classes = classes_of(tally)
+    classes = min(classes_of(tally), WINDOW) if tally.classes is None else tally.classes
     dtype = _dtype_of_logits(tally, trial, weight)
     logits = torch.zeros((), dtype=dtype, device=weight.device).expand(classes, classes)
     call = Call(logits, torch.arange(classes, device=weight.device), weight)
@@ -371,7 +371,7 @@ def class_counts(tally: Tally) -> list[float]:
     if tally.probabilities.sums is not None:
         sums.append(tally.probabilities.sums)
     if any(form.kind is Kind.IDS for form in tally.forms.values()):
-        sums.append(tally.ids.of_classes(min(classes_of(tally), tally.classes or WINDOW)))
+        sums.append(tally.ids.of_classes(classes_of(tally)))
     total = torch.zeros(max(map(len, sums), default=0), dtype=torch.float64, device="cpu")
     for part in sums:
         total[: len(part)] += part
