@@ -193,6 +193,14 @@ NOTED = {
         lambda: audit([(TOKENS[:s], TOKENS[:t]) for s, t in ((13, 12), (14, 13), (12, 14))], 50),
         LAYOUT + "13 inputs, 12 targets",
     ),
+    "tokens, time first, and targets of a step less": (
+        lambda: audit([(TOKENS[:12], TOKENS[:11])] * 3, 50),
+        LAYOUT + "12 inputs, 11 targets",
+    ),
+    "time first, of as many steps as samples but in the last batch": (
+        lambda: audit([(torch.randn(8, 8, 4), Y[:8])] * 5 + [(torch.randn(8, 5, 4), Y[:5])], 5),
+        LAYOUT.replace("batch 0", "batch 5") + "8 inputs, 5 targets",
+    ),
     "a sentence and its translation at a time": (
         lambda: audit([(TOKENS[0, :s], TOKENS[0, :t]) for s, t in ((6, 8), (10, 9), (9, 8))], 50),
         LAYOUT + "6 inputs, 8 targets",

@@ -440,6 +440,9 @@ BROKEN = {
     "an input with NaN, in a list of them": Broken(
         lambda: audit([([X[0], changed(X[1], 0, torch.nan)], Y[:2])], 5), "logits-not-finite", [(0, None, None)]
     ),
+    "one in a list of as many images as channels": Broken(
+        lambda: audit([([changed(X[0], 1, torch.nan), X[1], X[2]], Y[:3])], 5), "logits-not-finite", [(0, None, None)]
+    ),
     "floats in a late batch, with NaN": Broken(
         lambda: audit([(X[:8].byte(), Y[:8])] * 7 + [(X[:8] * torch.nan, Y[:8])], 5),
         "logits-not-finite",

@@ -305,11 +305,10 @@ def _named(form: Form, target: Any, given: Any, place: Place) -> Iterator[Sample
 
 
 def _main(read: Read) -> Any:
-    """What a model reads first; of several parts of all samples the first."""
-    tensor = first_tensor(read.source)
-    if tensor is None or tensor.is_nested or tensor.ndim < 2 or len(tensor) != count_of(read.target):
-        return read.source
-    return tensor
+    """What a model reads first; of several parts of all samples the first, and not of one part for each."""
+    source, tensor = read.source, first_tensor(read.source)
+    single = isinstance(source, (list, tuple)) and len(source) == count_of(read.target)
+    return source if single or tensor is None or tensor.is_nested or tensor.ndim < 2 else tensor
 
 
 def _has_time_first(source: Any, target: Any, asked: Any) -> bool:
