@@ -327,7 +327,7 @@ def test_what_makes_it_raise_is_among_what_was_seen():
 def test_it_may_be_traced():
     broken = [{"x": X, "labels": Y + 1}]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, of TorchScript
+        warnings.simplefilter("ignore")  # torch's own, of TorchScript
         model = torch.jit.trace(convolutional().eval(), X)
     assert [finding.cause for finding in audit(broken, model=model).findings] == ["labels-start-at-one"]
 

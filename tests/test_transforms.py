@@ -122,6 +122,7 @@ def test_the_same_values_are_an_error_where_they_can_be_read():
 
 @pytest.mark.parametrize("name", ["meta", "vmap", "grad", "jvp"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as above
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_broken_call_is_explained_all_the_same(name):
     broken = {
         "meta": lambda criterion: criterion(INPUT.to("meta"), TARGET[:3].to("meta")),
