@@ -52,10 +52,10 @@ def _details(finding: Finding, width: int) -> list[str]:
     if finding.blame is not None:
         lines += _blamed(finding.blame)
     if finding.samples:
-        first, *others = finding.samples
-        lines += labelled("at", str(first), width)
-        for sample in others:
-            lines += textwrap.wrap(str(sample), width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        lead = "  at: "
+        for sample in finding.samples:
+            lines += _wrapped(str(sample), width, lead)
+            lead = " " * len(lead)
     lines += _place(finding)
     lines += labelled("help", finding.help, width)
     if finding.fix is not None:
@@ -116,11 +116,15 @@ def _place(finding: Finding) -> list[str]:
 
 def labelled(label: str, text: str, width: int = WIDTH) -> list[str]:
     """A text after its label, in lines of at most ``width`` columns, the later ones under the first."""
+    return _wrapped(text, width, f"  {label}: ")
+
+
+def _wrapped(text: str, width: int, lead: str) -> list[str]:
     return textwrap.wrap(
         text,
         width,
-        initial_indent=f"  {label}: ",
-        subsequent_indent=" " * (len(label) + 4),
+        initial_indent=lead,
+        subsequent_indent=" " * len(lead),
         break_long_words=False,
         break_on_hyphens=False,
     )

@@ -269,14 +269,14 @@ class Ids:
         void = flat == VOID if self.classes is None and ids.ndim > 2 else None
         located = wrong if void is None else wrong | void
         values, counts = flat[located].unique(return_counts=True)
-        each = len(flat) // ids.shape[0] if ids.ndim else 1
+        rows = flat.view(ids.shape[0] if ids.ndim else 1, -1)
         for value, count in zip(values[:KINDS].tolist(), counts[:KINDS].tolist(), strict=True):
             if value not in self.places and len(self.places) == KINDS:
                 continue
             seen, samples = self.places.setdefault(value, Seen()), []
             if len(seen.samples) < FIRST:
-                at = ((flat == value).nonzero().reshape(-1) // each).unique()[:FIRST].tolist()
                 said = f"label {value}" + (", which is what NaN becomes as an integer" if value == OF_NAN else "")
+                at = first_of(samples_with(rows == value))
                 samples = list(dict.fromkeys(place.sample(position, said) for position in at))
             seen.add(samples)
             if not 0 <= value < (self.classes or HUGE):
@@ -326,8 +326,8 @@ class Probabilities:
         room = ROWS_KEPT - len(self.kept)
         self.kept += flat[off][:room].double().cpu().unbind()
         whose = off.reshape(rows.shape[0], -1)
-        samples = whose.any(1).nonzero().reshape(-1)[:FIRST].tolist()
-        self.odd.add(place.sample(at, _said(flat.reshape(len(rows), -1, classes)[at][whose[at]][0])) for at in samples)
+        each = flat.reshape(len(rows), -1, classes)
+        self.odd.add(place.sample(at, _said(each[at][whose[at]][0])) for at in first_of(samples_with(whose)))
 
 
 class OneHot:
@@ -355,8 +355,7 @@ class OneHot:
         count = int(empty.count_nonzero())
         if count:
             self.empty_rows += count
-            samples = empty.flatten(1).any(1) if empty.ndim > 1 else empty
-            self.empty.add(place.sample(at, "") for at in samples.nonzero().reshape(-1)[:FIRST].tolist())
+            self.empty.add(place.sample(at, "") for at in first_of(samples_with(empty)))
 
 
 MOST_EMPTY = 1 / 8
@@ -375,6 +374,16 @@ def is_one_hot(target: Tensor, dim: int, *, several: bool) -> bool:
         return low == 0 and high == 1
     ones = target.sum(dim)
     return int(ones.max()) == 1 and int((ones == 0).count_nonzero()) <= MOST_EMPTY * ones.numel()
+
+
+def samples_with(odd: Tensor) -> Tensor:
+    """Which samples have a value that is odd."""
+    return odd.flatten(1).any(1) if odd.ndim > 1 else odd
+
+
+def first_of(samples: Tensor) -> list[int]:
+    """The positions of the first of some samples."""
+    return samples.nonzero()[:FIRST, 0].tolist()
 
 
 def odd_values(part: Tensor) -> str:

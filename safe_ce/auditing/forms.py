@@ -99,8 +99,7 @@ def form_of(target: Any, source: Any, classes: int | None, ignored: int) -> Form
         return Form(described(target), Operand("target", described(target), None), Kind.OTHER, finding=finding)
     shown, kind = shown_tensor(target), dtype_name(target)
     if target.is_nested or not probe.is_readable(target) or target.dtype not in _READABLE:
-        rows = target.size(0) if target.is_nested or target.ndim else 1
-        finding = _finding(Call(_zeros((rows, classes or 2), target), target))
+        finding = _finding(Call(_zeros((count_of(target), classes or 2), target), target))
         return Form(shown, Operand("target", kind, None), Kind.OTHER, finding=finding)
     operand = Operand("target", kind, tuple(target.shape))
     if _are_swapped(target, source):
@@ -205,9 +204,9 @@ def _are_swapped(target: Tensor, source: Any) -> bool:
 
 def _filled(target: Tensor, dim: int) -> Tensor:
     """One-hot integers with the first class in the rows that have none, which are told apart."""
-    empty = target.sum(dim, keepdim=True) == 0
-    first = torch.arange(target.shape[dim], device=target.device).view(-1, *[1] * (target.ndim - 1 - dim)) == 0
-    return target.where(~(empty & first), target.new_ones(()))
+    filled = target.clone()
+    filled.select(dim, 0).masked_fill_(target.sum(dim) == 0, 1)
+    return filled
 
 
 def _share_of_probabilities(target: Tensor, dim: int) -> float:
@@ -309,10 +308,8 @@ def _class_dim(target: Tensor, classes: int | None, *, positions: bool) -> int |
     if not target.numel() or not dims:
         return None
     if target.ndim == 2:
-        ids = (
-            positions and bool(are_whole(target).double().mean() > _MOST_WHOLE) and bool(target.nan_to_num().max() > 1)
-        )
-        return None if ids else 1
+        whole = are_whole(target).double().mean().item()
+        return None if positions and whole > _MOST_WHOLE and bool(target.nan_to_num().max() > 1) else 1
     for dim in dims:
         if _share_of_probabilities(target, dim) > 0.5:
             return dim

@@ -312,7 +312,7 @@ def _odd_rows(tally: Tally, form: Form) -> Iterator[Finding]:
 def _weights(tally: Tally, trial: Trial | None, weight: Tensor | None) -> Iterator[Finding]:
     if weight is None:
         return
-    classes = min(classes_of(tally), WINDOW) if tally.classes is None else tally.classes
+    classes = tally.classes or min(classes_of(tally), WINDOW)
     dtype = _dtype_of_logits(tally, trial, weight)
     logits = torch.zeros((), dtype=dtype, device=weight.device).expand(classes, classes)
     call = Call(logits, torch.arange(classes, device=weight.device), weight)

@@ -168,8 +168,7 @@ def rows_of(source: Any, targets: int, asked: int | None) -> int | None:
         if {_length(part) for part in source} == {targets}:
             return targets
         return len(source) if len(source) in (targets, asked) else None
-    tensor = first_tensor(source)
-    return None if tensor is None or not (tensor.is_nested or tensor.ndim) else tensor.size(0)
+    return _length(first_tensor(source))
 
 
 def _second(source: Any) -> int | None:

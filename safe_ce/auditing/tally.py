@@ -11,7 +11,18 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from safe_ce.auditing.batches import count_of, first_tensor, is_single, shown_tensor
-from safe_ce.auditing.counting import FIRST, Ids, OneHot, Place, Probabilities, Seen, is_one_hot, odd_values
+from safe_ce.auditing.counting import (
+    FIRST,
+    Ids,
+    OneHot,
+    Place,
+    Probabilities,
+    Seen,
+    first_of,
+    is_one_hot,
+    odd_values,
+    samples_with,
+)
 from safe_ce.auditing.forms import Form, Kind, are_whole, form_of, key_of, turned
 from safe_ce.auditing.loading import ROWS
 from safe_ce.auditing.sides import Rows, Sizes
@@ -281,8 +292,7 @@ class Tally:
         if whole or not tensor.ndim or len(tensor) != place.rows:
             seen.add_whole(place, odd_values(tensor))
             return
-        samples = (odd.flatten(1).any(1) if tensor.ndim > 1 else odd).nonzero().reshape(-1)[:FIRST].tolist()
-        seen.add(place.sample(at, odd_values(tensor[at])) for at in samples)
+        seen.add(place.sample(at, odd_values(tensor[at])) for at in first_of(samples_with(odd)))
 
 
 def _named(form: Form, target: Any, given: Any, place: Place) -> Iterator[Sample]:
@@ -296,9 +306,9 @@ def _named(form: Form, target: Any, given: Any, place: Place) -> Iterator[Sample
     """
     if form.kind is Kind.IDS and isinstance(target, Tensor) and target.is_floating_point() and target.ndim:
         odd = ~are_whole(target)
-        where = odd.flatten(1).any(1) if target.ndim > 1 else odd
-        if bool(where.any()) and not bool(where.all()):
-            for at in where.nonzero().reshape(-1)[:FIRST].tolist():
+        samples = samples_with(odd)
+        if bool(samples.any()) and not bool(samples.all()):
+            for at in first_of(samples):
                 yield place.sample(at, f"label {target[at][odd[at]].reshape(-1)[0].item():.4g}")
             return
     yield place.whole(shown_tensor(given) if isinstance(given, Tensor) else described(given))
@@ -313,17 +323,22 @@ def _main(read: Read) -> Any:
 
 def _has_time_first(source: Any, target: Any, asked: Any) -> bool:
     """Whether inputs and class ids have as many samples in their second dimension as the sampler asked for."""
-    if not isinstance(source, Tensor) or not isinstance(target, Tensor) or type(asked) not in ROWS:
-        return False
-    if source.is_nested or target.is_nested or min(source.ndim, target.ndim) < 2:
-        return False
-    return source.shape[:2] == target.shape[:2] and target.shape[0] != len(asked) == target.shape[1]
+    first, second = _shared(source, target)
+    return type(asked) in ROWS and first != len(asked) == second
 
 
 def _is_square(source: Any, target: Any) -> bool:
     """Whether inputs and targets have as many steps as samples, in whichever order."""
-    sides = [side.shape[:2] for side in (source, target) if isinstance(side, Tensor) and not side.is_nested]
-    return len(sides) == 2 and sides[0] == sides[1] and len(sides[0]) == 2 and sides[0][0] == sides[0][1]
+    first, second = _shared(source, target)
+    return first is not None and first == second
+
+
+def _shared(source: Any, target: Any) -> tuple[int | None, int | None]:
+    """The first two sizes that inputs and targets have in common; None where they have not."""
+    for side in (source, target):
+        if not isinstance(side, Tensor) or side.is_nested or side.ndim < 2:
+            return None, None
+    return (source.size(0), source.size(1)) if source.shape[:2] == target.shape[:2] else (None, None)
 
 
 def _is_counted(target: Tensor) -> bool:
