@@ -92,13 +92,14 @@ def test_the_readme_s_trail_is_a_real_one(tmp_path):
     assert shown in done.stderr
 
 
-def test_the_readme_s_audit_is_a_real_one(monkeypatch):
+def test_the_readme_s_audit_is_a_real_one(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "100")
     shown = re.search(r"```text\n(safe_ce\.audit: .*?)```", README, re.DOTALL)[1]
     code = re.search(r"<!-- the audit's program -->\n```python\n(.*?)```", README, re.DOTALL)[1]
     space = {}
     exec(code, space)
     assert str(space["found"]) == shown.strip()
+    assert capsys.readouterr().out.strip() == shown.strip()
 
 
 def test_the_readme_counts_the_catalogue():
